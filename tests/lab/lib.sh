@@ -1,0 +1,44 @@
+# Shared by all lab scripts. Everything lives under $LAB_CACHE (binaries, kept)
+# and $LAB_RUN (one running lab: pids, logs, kubeconfig; removed by `down`).
+# Two labs run side by side when LAB_NETNS and LAB_RUN differ.
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+LAB_CACHE=${LAB_CACHE:-$HOME/.cache/kubectl-asm-lab}
+LAB_RUN=${LAB_RUN:-$LAB_CACHE/run}
+BIN=$LAB_CACHE/bin
+NETNS=${LAB_NETNS:-asm-lab}      # network namespace of the lab
+K8S=1.34.2                       # Kubernetes version the API server reports
+ISTIO=v0.0.0-20260827124520-eed52ebb66ad   # the newest build that the module proxy serves
+REVS=${LAB_REVS:-asm-1-30}       # revisions that `up` installs; worlds add and remove others
+NS=aks-istio-system
+IGW=aks-istio-ingress
+export PATH=$BIN:$PATH KUBECONFIG=$LAB_RUN/kubeconfig KWOK_WORKDIR=$LAB_RUN/kwok
+
+# Version of a revision, as the add-on's image tags spell it. One istiod build plays every revision here: what differs
+# between revisions in a real cluster and matters to the tool (names, labels, image tags) comes from the objects.
+version_of() {
+  case $1 in
+    asm-1-27) echo 1.27.9-6 ;; asm-1-28) echo 1.28.9-2 ;; asm-1-29) echo 1.29.5-2 ;; asm-1-30) echo 1.30.2-2 ;;
+    *) local v=${1#asm-}; echo "${v/-/.}.0-1" ;;
+  esac
+}
+# True for a pid file whose process lives in this lab's network: a pid that was reused elsewhere never counts.
+alive() { [ -s "$1" ] && [ "/proc/$(cat "$1")/ns/net" -ef "/run/netns/$NETNS" ]; }
+inlab() { nsenter --net="/run/netns/$NETNS" "$@"; }   # run inside the lab's network; fails when there is none
+k() { inlab kubectl "$@"; }
+say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
+die() { say "$*"; exit 1; }
+# poll SECONDS CMD… — until CMD succeeds; fails when the time is over. Conditions, not guesses about how long things take.
+poll() {
+  local end=$(( $(date +%s) + $1 )); shift
+  until "$@"; do [ "$(date +%s)" -lt "$end" ] || return 1; sleep 0.2; done
+}
+# Start a daemon inside the lab's network: daemon NAME CMD…; pid in $LAB_RUN/NAME.pid, log in $LAB_RUN/NAME.log
+# in the container runtime's format (time, stream, F, text), the one kwok can serve as `kubectl logs`.
+daemon() {
+  local n=$1; shift
+  alive "$LAB_RUN/$n.pid" && return
+  rm -f "$LAB_RUN/$n.pid"
+  inlab setsid bash -c 'echo $$ >"$0.pid"; exec > >(exec jq -rR --unbuffered "(now|todate)+\" stdout F \"+." >"$0.log") 2>&1; exec "$@"' \
+    "$LAB_RUN/$n" "$@" </dev/null >/dev/null 2>&1 &
+  poll 10 test -s "$LAB_RUN/$n.pid"
+}
