@@ -1,0 +1,59 @@
+//! Slim structs of what is read from Kubernetes: only the fields that verdicts need, tolerant of everything else.
+//!
+//! Unknown fields are ignored, `null` counts as absent, and an enum-like string stays a string: an Istio or Kubernetes
+//! release that adds a field or a value must not cost an object.
+
+pub mod config_map;
+pub mod controller;
+pub mod event;
+pub mod meta;
+pub mod pod;
+pub mod quoted;
+pub mod selector;
+pub mod service;
+pub mod webhook;
+
+pub use config_map::ConfigMap;
+pub use controller::{Controller, ControllerKind};
+pub use event::Event;
+pub use meta::{Meta, OwnerRef};
+pub use pod::{Container, ContainerStatus, Pod, PodSpec, PodStatus, PodTemplate};
+pub use selector::LabelSelector;
+pub use service::{EndpointSlice, Service};
+pub use webhook::{Webhook, WebhookConfiguration};
+
+use serde::{Deserialize, Deserializer};
+
+/// Reads `null` as the type's default.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An object of which only the metadata matters (ReplicaSets, Namespaces, custom resource definitions).
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct MetaOnly {
+    /// Object metadata.
+    #[serde(default, deserialize_with = "nullable")]
+    pub metadata: Meta,
+}
+
+/// A Namespace: its labels decide injection, its phase whether it is going away.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Namespace {
+    /// Object metadata.
+    #[serde(default, deserialize_with = "nullable")]
+    pub metadata: Meta,
+}
+
+/// The answer of `/version`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerVersion {
+    /// Full version such as `v1.33.5`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub git_version: String,
+}

@@ -1,0 +1,264 @@
+//! Pods and pod templates.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::meta::lenient_time;
+use super::{Meta, nullable};
+
+/// Environment variables whose values verdicts need; all others are dropped while decoding.
+pub const KEPT_ENV: [&str; 5] = ["CA_ADDR", "ENABLE_NATIVE_SIDECARS", "PILOT_CERT_PROVIDER", "PROXY_CONFIG", "REVISION"];
+
+/// A Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Pod {
+    /// Object metadata.
+    #[serde(default, deserialize_with = "nullable")]
+    pub metadata: Meta,
+    /// What should run.
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: PodSpec,
+    /// What runs.
+    #[serde(default, deserialize_with = "nullable")]
+    pub status: PodStatus,
+}
+
+/// The template that a controller stamps pods from.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PodTemplate {
+    /// Labels and annotations of future pods.
+    #[serde(default, deserialize_with = "nullable")]
+    pub metadata: Meta,
+    /// What future pods run.
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: PodSpec,
+}
+
+/// `spec` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    /// Containers.
+    #[serde(default, deserialize_with = "nullable")]
+    pub containers: Vec<Container>,
+    /// Init containers; a native sidecar is one with `restartPolicy: Always`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub init_containers: Vec<Container>,
+    /// Whether the pod uses its node's network, which rules out injection.
+    #[serde(default, deserialize_with = "nullable")]
+    pub host_network: bool,
+    /// Node, once scheduled.
+    #[serde(default, deserialize_with = "nullable")]
+    pub node_name: String,
+}
+
+/// A container or init container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub name: String,
+    /// Image; `auto` stands for an injected gateway's image.
+    #[serde(default, deserialize_with = "nullable")]
+    pub image: String,
+    /// `Always` on an init container makes it a native sidecar.
+    #[serde(default, deserialize_with = "nullable")]
+    pub restart_policy: String,
+    /// The few environment variables in [`KEPT_ENV`].
+    #[serde(default, deserialize_with = "kept_env")]
+    pub env: Vec<EnvVar>,
+}
+
+impl Container {
+    /// The literal value of a kept environment variable.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.env.iter().find(|var| var.name == name).map(|var| var.value.as_str())
+    }
+}
+
+/// An environment variable with a literal value.
+#[derive(Clone, Debug, Default)]
+pub struct EnvVar {
+    /// Name.
+    pub name: String,
+    /// Value.
+    pub value: String,
+}
+
+/// `status` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`, or empty.
+    #[serde(default, deserialize_with = "nullable")]
+    pub phase: String,
+    /// Reason such as `Evicted`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub reason: String,
+    /// Conditions.
+    #[serde(default, deserialize_with = "nullable")]
+    pub conditions: Vec<Condition>,
+    /// State of containers.
+    #[serde(default, deserialize_with = "nullable")]
+    pub container_statuses: Vec<ContainerStatus>,
+    /// State of init containers, native sidecars among them.
+    #[serde(default, deserialize_with = "nullable")]
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// A condition of an object's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Condition {
+    /// Type such as `Ready` or `PodScheduled`.
+    #[serde(default, rename = "type", deserialize_with = "nullable")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub status: String,
+    /// Machine-readable reason.
+    #[serde(default, deserialize_with = "nullable")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(default, deserialize_with = "nullable")]
+    pub message: String,
+}
+
+/// State of one container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Container name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub name: String,
+    /// Whether it passes its readiness probe.
+    #[serde(default, deserialize_with = "nullable")]
+    pub ready: bool,
+    /// How often it was restarted.
+    #[serde(default, deserialize_with = "nullable")]
+    pub restart_count: u32,
+    /// Current state.
+    #[serde(default, deserialize_with = "nullable")]
+    pub state: ContainerState,
+}
+
+/// Current state of a container; at most one is set.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ContainerState {
+    /// Why it waits.
+    #[serde(default, deserialize_with = "nullable")]
+    pub waiting: Option<Waiting>,
+    /// Since when it runs.
+    #[serde(default, deserialize_with = "nullable")]
+    pub running: Option<Running>,
+}
+
+/// A waiting container.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Waiting {
+    /// Reason such as `CrashLoopBackOff`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(default, deserialize_with = "nullable")]
+    pub message: String,
+}
+
+/// A running container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    /// Start time.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub started_at: Option<Timestamp>,
+}
+
+impl Pod {
+    /// Whether the pod has ended or is being deleted: such pods say nothing about the mesh of now.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed") || self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the pod is Ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_over() && self.condition("Ready").is_some_and(|condition| condition.status == "True")
+    }
+
+    /// A condition by type.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Containers and init containers.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.spec.containers.iter().chain(&self.spec.init_containers)
+    }
+}
+
+fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EnvVar>, D::Error> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(default, borrow)]
+        name: Option<Cow<'a, str>>,
+        #[serde(default, borrow)]
+        value: Option<Cow<'a, str>>,
+    }
+    struct Kept;
+    impl<'de> Visitor<'de> for Kept {
+        type Value = Vec<EnvVar>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of environment variables or null")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<EnvVar>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<EnvVar>, A::Error> {
+            let mut kept = Vec::new();
+            while let Some(raw) = seq.next_element::<Raw<'de>>()? {
+                if let (Some(name), Some(value)) = (raw.name, raw.value)
+                    && KEPT_ENV.contains(&name.as_ref())
+                {
+                    kept.push(EnvVar { name: name.into_owned(), value: value.into_owned() });
+                }
+            }
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_any(Kept)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_pod_without_status_and_with_null_lists_decodes() {
+        let pod: Pod = serde_json::from_str(r#"{"metadata":{"name":"p"},"spec":{"containers":null}}"#).unwrap();
+        assert!(pod.spec.containers.is_empty());
+        assert!(!pod.is_ready() && !pod.is_over());
+    }
+
+    #[test]
+    fn only_listed_variables_with_literal_values_are_kept() {
+        let pod: Pod = serde_json::from_str(
+            r#"{"spec":{"containers":[{"name":"istio-proxy","env":[{"name":"PASSWORD","value":"x"},
+                {"name":"REVISION","valueFrom":{"fieldRef":{}}},{"name":"CA_ADDR","value":"istiod:15012"}]}]}}"#,
+        )
+        .unwrap();
+        let env = &pod.spec.containers[0].env;
+        assert_eq!(env.len(), 1);
+        assert_eq!(pod.spec.containers[0].env("CA_ADDR"), Some("istiod:15012"));
+    }
+}

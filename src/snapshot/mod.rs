@@ -1,0 +1,289 @@
+//! The frozen world: what was read, what could not be read, and when.
+//!
+//! Filled once, by a live gather or from a bundle, then only looked at.
+
+pub mod fault;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use fault::{Fault, FaultKind, Need};
+
+use crate::model::{
+    ConfigMap, Controller, EndpointSlice, Event, MetaOnly, Namespace, Pod, ServerVersion, Service, WebhookConfiguration,
+};
+
+/// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum SourceId {
+    /// The API server's version.
+    Version,
+    /// Namespaces and their labels.
+    Namespaces,
+    /// MutatingWebhookConfigurations.
+    MutatingWebhooks,
+    /// Pods of the add-on's own namespace.
+    SystemPods,
+    /// Deployments of the add-on's own namespace.
+    SystemDeployments,
+    /// Services of the add-on's own namespace.
+    SystemServices,
+    /// EndpointSlices of the add-on's own namespace.
+    SystemEndpoints,
+    /// ConfigMaps of the add-on's own namespace.
+    SystemConfigMaps,
+    /// Pods labelled `app=istiod` anywhere.
+    Istiods,
+    /// Services that injecting webhooks outside the add-on's namespace point to.
+    WebhookServices,
+    /// EndpointSlices of those Services.
+    WebhookEndpoints,
+    /// Injector ConfigMaps of Istio installations outside the add-on's namespace.
+    WebhookConfigMaps,
+    /// The custom resource definition of self-managed Istio's operator.
+    OperatorCrd,
+    /// Services of ingress and egress gateways.
+    GatewayServices,
+    /// Deployments of the ingress gateways.
+    GatewayDeployments,
+    /// Pods of the examined namespaces.
+    Pods,
+    /// ReplicaSets of the examined namespaces, metadata only.
+    ReplicaSets,
+    /// Deployments of the examined namespaces.
+    Deployments,
+    /// StatefulSets of the examined namespaces.
+    StatefulSets,
+    /// DaemonSets of the examined namespaces.
+    DaemonSets,
+    /// Jobs of the examined namespaces.
+    Jobs,
+    /// CronJobs of the examined namespaces.
+    CronJobs,
+    /// Events that say that a controller's pod was refused.
+    RefusalEvents,
+}
+
+impl SourceId {
+    /// The name used in bundles and reports.
+    #[must_use]
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+/// An object that was received but could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecodable {
+    /// Namespace and name, as far as they could be found.
+    pub object: String,
+    /// What is wrong with it, without its content.
+    pub message: String,
+}
+
+/// What a source gave.
+#[derive(Clone, Debug)]
+pub struct Collected<T> {
+    /// Decoded objects.
+    pub items: Vec<T>,
+    /// Objects that could not be decoded.
+    pub undecodable: Vec<Undecodable>,
+    /// Parts that could not be read, such as one of several namespaces.
+    pub faults: Vec<Fault>,
+    /// The refusal that made the read fall back from the whole cluster to one namespace.
+    pub fallback: Option<Fault>,
+}
+
+impl<T> Collected<T> {
+    /// Whether everything that was asked for is here and was understood.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.undecodable.is_empty() && self.faults.is_empty()
+    }
+}
+
+/// The state of one source. Forbidden, not served and empty are three different things.
+#[derive(Clone, Debug, Default)]
+pub enum Section<T> {
+    /// No selected check or view needs it, or the run was stopped before.
+    #[default]
+    NotRequested,
+    /// The server does not know this kind.
+    NotServed,
+    /// Read, at least in part.
+    Collected(Collected<T>),
+    /// Nothing could be read.
+    Failed(Vec<Fault>),
+}
+
+impl<T> Section<T> {
+    /// The objects, where any could be read.
+    #[must_use]
+    pub fn items(&self) -> Option<&[T]> {
+        match self {
+            Self::Collected(collected) => Some(&collected.items),
+            _ => None,
+        }
+    }
+
+    /// The section without its type.
+    #[must_use]
+    pub fn state(&self) -> State<'_> {
+        match self {
+            Self::NotRequested => State { kind: StateKind::NotRequested, ..State::default() },
+            Self::NotServed => State { kind: StateKind::NotServed, ..State::default() },
+            Self::Failed(faults) => State { kind: StateKind::Failed, faults, ..State::default() },
+            Self::Collected(collected) => State {
+                kind: StateKind::Collected,
+                faults: &collected.faults,
+                undecodable: &collected.undecodable,
+                fallback: collected.fallback.as_ref(),
+                items: collected.items.len(),
+            },
+        }
+    }
+}
+
+/// Which of the four states a section is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StateKind {
+    /// See [`Section::NotRequested`].
+    #[default]
+    NotRequested,
+    /// See [`Section::NotServed`].
+    NotServed,
+    /// See [`Section::Collected`].
+    Collected,
+    /// See [`Section::Failed`].
+    Failed,
+}
+
+/// A section without its type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<'a> {
+    /// Which state.
+    pub kind: StateKind,
+    /// What could not be read.
+    pub faults: &'a [Fault],
+    /// What could not be decoded.
+    pub undecodable: &'a [Undecodable],
+    /// Why only one namespace was read.
+    pub fallback: Option<&'a Fault>,
+    /// How many objects there are.
+    pub items: usize,
+}
+
+impl State<'_> {
+    /// Whether everything asked for was read and understood.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.kind == StateKind::Collected && self.faults.is_empty() && self.undecodable.is_empty()
+    }
+}
+
+/// Where the data comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginKind {
+    /// A cluster, now.
+    #[default]
+    Live,
+    /// A bundle on disk.
+    Bundle,
+    /// The bundle inside the binary.
+    Demo,
+}
+
+/// Origin of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Origin {
+    /// Live, bundle or demo.
+    pub kind: OriginKind,
+    /// kubeconfig context.
+    pub context: Option<String>,
+    /// API server URL.
+    pub server: Option<String>,
+    /// API server version, e.g. `v1.33.5`.
+    pub server_version: Option<String>,
+    /// When the cluster was read; the API server's clock where it told.
+    #[schemars(with = "Option<String>")]
+    pub captured_at: Option<Timestamp>,
+}
+
+/// Which namespaces' workloads are examined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The namespaces, or none for all.
+    pub namespaces: Option<Vec<String>>,
+}
+
+impl Scope {
+    /// Whether a namespace is examined.
+    #[must_use]
+    pub fn contains(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|list| list.iter().any(|name| name == namespace))
+    }
+}
+
+/// The frozen world.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What was asked for, or what was left after a refusal.
+    pub scope: Scope,
+    /// Whether the run was interrupted or ran out of time before everything was read.
+    pub interrupted: bool,
+    /// See [`SourceId::Version`]; the other fields likewise.
+    pub version: Section<ServerVersion>,
+    #[allow(missing_docs)]
+    pub namespaces: Section<Namespace>,
+    #[allow(missing_docs)]
+    pub mutating_webhooks: Section<WebhookConfiguration>,
+    #[allow(missing_docs)]
+    pub system_pods: Section<Pod>,
+    #[allow(missing_docs)]
+    pub system_deployments: Section<Controller>,
+    #[allow(missing_docs)]
+    pub system_services: Section<Service>,
+    #[allow(missing_docs)]
+    pub system_endpoints: Section<EndpointSlice>,
+    #[allow(missing_docs)]
+    pub system_config_maps: Section<ConfigMap>,
+    #[allow(missing_docs)]
+    pub istiods: Section<Pod>,
+    #[allow(missing_docs)]
+    pub webhook_services: Section<Service>,
+    #[allow(missing_docs)]
+    pub webhook_endpoints: Section<EndpointSlice>,
+    #[allow(missing_docs)]
+    pub webhook_config_maps: Section<ConfigMap>,
+    #[allow(missing_docs)]
+    pub operator_crd: Section<MetaOnly>,
+    #[allow(missing_docs)]
+    pub gateway_services: Section<Service>,
+    #[allow(missing_docs)]
+    pub gateway_deployments: Section<Controller>,
+    #[allow(missing_docs)]
+    pub pods: Section<Pod>,
+    #[allow(missing_docs)]
+    pub replica_sets: Section<MetaOnly>,
+    #[allow(missing_docs)]
+    pub deployments: Section<Controller>,
+    #[allow(missing_docs)]
+    pub stateful_sets: Section<Controller>,
+    #[allow(missing_docs)]
+    pub daemon_sets: Section<Controller>,
+    #[allow(missing_docs)]
+    pub jobs: Section<Controller>,
+    #[allow(missing_docs)]
+    pub cron_jobs: Section<Controller>,
+    #[allow(missing_docs)]
+    pub refusal_events: Section<Event>,
+}
