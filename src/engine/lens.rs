@@ -1,0 +1,207 @@
+//! What a check may look at. Every look is recorded, so that a test can compare it with what the check declares.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::facts::Facts;
+use crate::mesh::control_plane::{self, Revision};
+use crate::mesh::injection::Rules;
+use crate::mesh::webhook::Injector;
+use crate::mesh::workload::{self, Workload};
+use crate::snapshot::{Section, Snapshot, SourceId, StateKind};
+use crate::sources::source;
+
+/// A source that could not be read, or that the server does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Which one.
+    pub source: SourceId,
+    /// In what state it is.
+    pub kind: StateKind,
+}
+
+/// Everything derived from a snapshot, computed once per run.
+pub struct World<'a> {
+    /// The frozen world.
+    pub snapshot: &'a Snapshot,
+    /// Dated tables.
+    pub facts: &'a Facts,
+    /// The time that ages are measured against.
+    pub now: Timestamp,
+    /// Injection rules.
+    pub rules: Rules<'a>,
+    /// The add-on's revisions.
+    pub revisions: Vec<Revision<'a>>,
+    /// Workloads of the examined namespaces.
+    pub workloads: Vec<Workload<'a>>,
+}
+
+impl<'a> World<'a> {
+    /// Derives everything.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot, facts: &'a Facts, now: Timestamp) -> Self {
+        let rules = Rules::new(snapshot);
+        let workloads = workload::workloads(snapshot, &rules);
+        Self { snapshot, facts, now, revisions: control_plane::revisions(snapshot), workloads, rules }
+    }
+
+    /// Whether the add-on is installed: any istiod of a revision. None when that could not be read.
+    #[must_use]
+    pub fn is_installed(&self) -> Option<bool> {
+        if !self.revisions.is_empty() {
+            return Some(true);
+        }
+        let read = [self.snapshot.system_deployments.state(), self.snapshot.system_pods.state()];
+        read.iter().all(|state| state.is_complete()).then_some(false)
+    }
+}
+
+/// One check's view of the world.
+pub struct Lens<'a> {
+    world: &'a World<'a>,
+    touched: RefCell<BTreeSet<SourceId>>,
+}
+
+/// Sources of [`Lens::revisions`].
+pub const REVISIONS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments];
+/// Sources of [`Lens::workloads`]; verdicts in them are unknown unless [`Lens::rules`] is asked for too.
+pub const WORKLOADS: &[SourceId] = &[
+    SourceId::Pods,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Namespaces,
+];
+/// Sources that make [`WORKLOADS`] better: without them owners are named less well.
+pub const OWNERS: &[SourceId] = &[SourceId::ReplicaSets, SourceId::Jobs, SourceId::CronJobs];
+/// Sources of [`Lens::injectors`].
+pub const INJECTORS: &[SourceId] = &[SourceId::MutatingWebhooks, SourceId::SystemServices, SourceId::SystemEndpoints];
+/// Sources of [`Lens::rules`].
+pub const RULES: &[SourceId] = &[
+    SourceId::MutatingWebhooks,
+    SourceId::SystemServices,
+    SourceId::SystemEndpoints,
+    SourceId::SystemConfigMaps,
+    SourceId::Namespaces,
+];
+
+impl<'a> Lens<'a> {
+    /// A fresh view.
+    #[must_use]
+    pub fn new(world: &'a World<'a>) -> Self {
+        Self { world, touched: RefCell::default() }
+    }
+
+    /// What was looked at so far.
+    #[must_use]
+    pub fn touched(&self) -> BTreeSet<SourceId> {
+        self.touched.borrow().clone()
+    }
+
+    /// The time that ages are measured against.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.world.now
+    }
+
+    /// Dated tables.
+    #[must_use]
+    pub fn facts(&self) -> &'a Facts {
+        self.world.facts
+    }
+
+    /// The frozen world, for the objects of a source that was asked for with [`Lens::need`].
+    #[must_use]
+    pub fn snapshot(&self) -> &'a Snapshot {
+        self.world.snapshot
+    }
+
+    /// Demands that sources were read, at least in part.
+    ///
+    /// # Errors
+    /// The first one that was not.
+    pub fn need(&self, sources: &[SourceId]) -> Result<(), Missing> {
+        self.touched.borrow_mut().extend(sources);
+        for id in sources {
+            let kind = source(*id).map_or(StateKind::NotRequested, |source| (source.state)(self.world.snapshot).kind);
+            if kind != StateKind::Collected {
+                return Err(Missing { source: *id, kind });
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects of a source that improves the evidence, where it was read.
+    pub fn optional<T>(&self, id: SourceId, section: &'a Section<T>) -> &'a [T] {
+        self.touched.borrow_mut().insert(id);
+        section.items().unwrap_or_default()
+    }
+
+    /// The add-on's revisions.
+    ///
+    /// # Errors
+    /// When its pods or Deployments could not be read.
+    pub fn revisions(&self) -> Result<&'a [Revision<'a>], Missing> {
+        self.need(REVISIONS)?;
+        Ok(&self.world.revisions)
+    }
+
+    /// Workloads of the examined namespaces.
+    ///
+    /// # Errors
+    /// When pods, a kind of controller or namespaces could not be read.
+    pub fn workloads(&self) -> Result<&'a [Workload<'a>], Missing> {
+        self.touched.borrow_mut().extend(OWNERS);
+        self.need(WORKLOADS)?;
+        Ok(&self.world.workloads)
+    }
+
+    /// Injecting webhooks.
+    ///
+    /// # Errors
+    /// When webhooks, or what is behind them, could not be read.
+    pub fn injectors(&self) -> Result<&'a [Injector<'a>], Missing> {
+        self.touched.borrow_mut().extend([SourceId::WebhookServices, SourceId::WebhookEndpoints]);
+        self.need(INJECTORS)?;
+        Ok(self.world.rules.injectors.as_deref().unwrap_or_default())
+    }
+
+    /// Injection rules: webhooks, what is behind them, the injector's configuration, namespaces.
+    ///
+    /// # Errors
+    /// When one of them could not be read.
+    pub fn rules(&self) -> Result<&'a Rules<'a>, Missing> {
+        self.touched.borrow_mut().extend([
+            SourceId::WebhookServices,
+            SourceId::WebhookEndpoints,
+            SourceId::WebhookConfigMaps,
+        ]);
+        self.need(RULES)?;
+        Ok(&self.world.rules)
+    }
+
+    /// Namespaces by name, for checks of labels alone.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    pub fn namespaces(&self) -> Result<impl Iterator<Item = &'a crate::model::Namespace>, Missing> {
+        self.need(&[SourceId::Namespaces])?;
+        let scope = &self.world.snapshot.scope;
+        Ok(self
+            .world
+            .snapshot
+            .namespaces
+            .items()
+            .unwrap_or_default()
+            .iter()
+            .filter(move |namespace| scope.contains(&namespace.metadata.name)))
+    }
+
+    /// Whether a namespace belongs to the add-on or to Kubernetes.
+    #[must_use]
+    pub fn is_managed(&self, namespace: &str) -> bool {
+        workload::is_managed_namespace(namespace, &self.world.rules)
+    }
+}

@@ -1,0 +1,8 @@
+//! The domain: pure functions over a snapshot. Commands and checks share them, so a table and a finding cannot disagree.
+
+pub mod control_plane;
+pub mod injection;
+pub mod proxy;
+pub mod revision;
+pub mod webhook;
+pub mod workload;
