@@ -1,0 +1,126 @@
+//! The real-cluster tier: `kubectl asm` as a plugin, against a real API server with real istiods.
+//!
+//! Needs root and a running lab; `tests/lab/run` does it all (build, up, this, down). With a lab up:
+//! `cargo test --test lab`. Plain `cargo test` leaves this target out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "lab/cluster.rs"]
+mod cluster;
+#[path = "lab/matrix.rs"]
+mod matrix;
+#[path = "lab/world.rs"]
+mod world;
+
+use cluster::{Lab, text};
+use serde_json::Value;
+use world::{World, lines, play};
+
+macro_rules! worlds {
+    ($($test:ident: $file:literal,)*) => { $(#[test] fn $test() { play($file); })* };
+}
+
+worlds! {
+    rev_missing: "rev-missing",
+    both_labels: "both-labels",
+    istio_injection_only: "istio-injection-only",
+    tag: "tag",
+    tag_gone: "tag-gone",
+    removed_revision: "removed-revision",
+    canary: "canary",
+    injector_down: "injector-down",
+    self_managed: "self-managed",
+    label_later: "label-later",
+}
+
+#[test]
+fn healthy() {
+    let lab = Lab::take();
+    let report = world::same_live_and_bundled(&lab, &["status"]);
+    assert_eq!(lines(&report.json), Vec::<String>::new(), "status is silent on a healthy cluster");
+    assert_eq!(report.code, 0);
+    for ns in ["default", "shop", "payments", "tools"] {
+        let report = world::same_live_and_bundled(&lab, &["inject-check", "-n", ns]);
+        assert_eq!(lines(&report.json), Vec::<String>::new(), "inject-check is silent in {ns}");
+        assert_eq!(report.code, 0, "inject-check -n {ns}");
+    }
+    // What a person sees, not only what a script reads.
+    for args in [&["status"][..], &["inject-check", "-n", "default"], &["inject-check", "-n", "shop"]] {
+        let out = lab.asm(args);
+        assert_eq!(out.code, 0, "{args:?}\n{}", out.stderr);
+        for line in out.stdout.lines() {
+            assert!(!line.trim_start().starts_with(['✗', '!']), "{args:?} says: {line}");
+        }
+    }
+}
+
+#[test]
+fn inject_check_equals_what_the_pods_are() {
+    let lab = Lab::take();
+    let report = lab.report(&["inject-check", "-n", "shop"]);
+    let rows = report.json["view"]["workloads"].as_array().expect("rows");
+    let row = |name: &str| {
+        rows.iter().find(|r| r["name"] == name).unwrap_or_else(|| panic!("no row for {name}: {}", report.json["view"]))
+    };
+    let verdict = |name: &str| (text(&row(name)["now"]["injected"]), row(name)["nextRestart"]["injected"].clone());
+    assert_eq!(verdict("web"), ("all".into(), Value::Bool(true)));
+    assert_eq!(verdict("db"), ("all".into(), Value::Bool(true)));
+    assert_eq!(verdict("scaled-down"), ("noPods".into(), Value::Bool(true)));
+    assert_eq!(verdict("node-agent"), ("none".into(), Value::Bool(false)));
+    assert_eq!(verdict("left-out-by-label"), ("none".into(), Value::Bool(false)));
+    assert_eq!(verdict("left-out-by-annotation"), ("none".into(), Value::Bool(false)));
+    assert_eq!(row("web")["now"]["sidecar"], "native");
+    assert_eq!(row("web")["nextRestart"]["revision"], "asm-1-30");
+}
+
+/// Fewer rights never turn into a false "all good", nor into a false alarm.
+#[test]
+fn one_namespace_user() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "one-namespace");
+    lab.settle();
+    let user = lab.user("solo", "dev");
+    let report = lab.report_as(&user, &["status"]);
+    assert_eq!(lines(&report.json), Vec::<String>::new());
+    assert_eq!(report.code, 3, "nothing found, and not everything could be looked at");
+    assert_eq!(report.json["scope"]["namespaces"], serde_json::json!(["solo"]), "falls back to the context's namespace");
+    let outcomes = report.json["outcomes"].as_array().expect("outcomes");
+    let examined = outcomes.iter().filter(|o| o["examined"].as_u64() > Some(0)).count();
+    assert!(examined >= 8, "only {examined} checks examined something: {outcomes:#?}");
+    for code in ["INJ03", "WHK02", "CP01", "INJ11"] {
+        assert_eq!(report.outcome(code), "notChecked", "{code} cannot be known from one namespace");
+    }
+    world::every_gap_names_a_right(&report.json);
+    let out = lab.asm_as(&user, &["status"]);
+    assert_eq!(out.code, 3);
+    assert!((out.stdout.clone() + &out.stderr).contains("solo"), "says which namespace it fell back to");
+}
+
+#[test]
+fn user_without_webhooks() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "no-webhooks");
+    lab.settle();
+    let user = lab.user("audit", "auditor");
+    let report = lab.report_as(&user, &["status"]);
+    assert_eq!(lines(&report.json), Vec::<String>::new(), "a webhook that cannot be read is not a missing one");
+    assert_eq!(report.code, 3);
+    for code in ["INJ03", "WHK02"] {
+        assert_eq!(report.outcome(code), "notChecked");
+    }
+    assert_eq!(report.outcome("CP01"), "passed", "the control plane can be read");
+    world::every_gap_names_a_right(&report.json);
+    let gaps = report.json["gaps"].to_string();
+    assert!(gaps.contains("mutatingwebhookconfigurations"), "{gaps}");
+}
+
+#[test]
+fn a_namespace_that_does_not_exist_is_a_usage_error() {
+    let lab = Lab::take();
+    let out = lab.asm(&["inject-check", "-n", "no-such-namespace"]);
+    assert_eq!(out.code, 2, "{}{}", out.stdout, out.stderr);
+}
+
+#[test]
+fn injection_matrix() {
+    matrix::play();
+}
