@@ -265,8 +265,14 @@ impl Finding {
 
     /// Sets how much is affected.
     #[must_use]
-    pub fn impact(mut self, impact: Impact) -> Self {
-        self.impact = Some(impact);
+    pub fn impact(self, impact: Impact) -> Self {
+        self.maybe_impact(Some(impact))
+    }
+
+    /// Sets how much is affected, where that could be counted.
+    #[must_use]
+    pub fn maybe_impact(mut self, impact: Option<Impact>) -> Self {
+        self.impact = impact;
         self
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::engine::finding::Impact;
 use crate::facts::Facts;
 use crate::mesh::control_plane::{self, Revision};
 use crate::mesh::injection::Rules;
@@ -85,6 +86,25 @@ pub const RULES: &[SourceId] = &[
     SourceId::SystemEndpoints,
     SourceId::SystemConfigMaps,
     SourceId::Namespaces,
+];
+
+/// Sources of [`Lens::blast_radius`].
+pub const BLAST: &[SourceId] = &[
+    SourceId::MutatingWebhooks,
+    SourceId::SystemServices,
+    SourceId::SystemEndpoints,
+    SourceId::SystemConfigMaps,
+    SourceId::WebhookServices,
+    SourceId::WebhookEndpoints,
+    SourceId::WebhookConfigMaps,
+    SourceId::Namespaces,
+    SourceId::Pods,
+    SourceId::ReplicaSets,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Jobs,
+    SourceId::CronJobs,
 ];
 
 impl<'a> Lens<'a> {
@@ -182,6 +202,18 @@ impl<'a> Lens<'a> {
         Ok(&self.world.rules)
     }
 
+    /// Counts the workloads a finding concerns, where workloads could be read.
+    pub fn blast_radius(&self, concerns: impl Fn(&Workload<'a>) -> bool) -> Option<Impact> {
+        self.touched.borrow_mut().extend(BLAST);
+        self.world.snapshot.pods.items()?;
+        let hit: Vec<_> = self.world.workloads.iter().filter(|workload| concerns(workload)).collect();
+        Some(Impact {
+            namespaces: hit.iter().map(|workload| workload.namespace).collect::<BTreeSet<_>>().len(),
+            workloads: hit.len(),
+            pods: hit.iter().map(|workload| workload.pods.len()).sum(),
+        })
+    }
+
     /// Namespaces by name, for checks of labels alone.
     ///
     /// # Errors
@@ -197,6 +229,20 @@ impl<'a> Lens<'a> {
             .unwrap_or_default()
             .iter()
             .filter(move |namespace| scope.contains(&namespace.metadata.name)))
+    }
+
+    /// Workloads where they could be read, for remedies and counts.
+    #[must_use]
+    pub fn workloads_if_read(&self) -> &'a [Workload<'a>] {
+        self.touched.borrow_mut().extend(BLAST);
+        &self.world.workloads
+    }
+
+    /// Labels of a namespace, where it was read.
+    #[must_use]
+    pub fn namespace_labels(&self, name: &str) -> Option<&'a crate::model::meta::StringMap> {
+        self.touched.borrow_mut().insert(SourceId::Namespaces);
+        self.world.rules.namespace(name)
     }
 
     /// Whether a namespace belongs to the add-on or to Kubernetes.

@@ -1,0 +1,252 @@
+//! CP: istiod.
+
+use super::remedies::count;
+use crate::engine::finding::KeyKind;
+use crate::engine::lens::{BLAST, REVISIONS};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::webhook::Backend;
+use crate::snapshot::SourceId;
+use crate::sources::SYSTEM_NAMESPACE;
+
+/// Checks of this area.
+pub static CHECKS: &[&Check] = &[&NO_READY_ISTIOD, &ISTIOD_PENDING, &NO_ENDPOINTS];
+
+static NO_READY_ISTIOD: Check = Check {
+    code: "CP01",
+    name: "no-ready-istiod",
+    title: "Every revision has a ready istiod",
+    area: Area::ControlPlane,
+    severity: Severity::Error,
+    inputs: REVISIONS,
+    uses: BLAST,
+    docs: "## What it means
+No istiod pod of a revision is ready. Running proxies keep the configuration they have, new ones get none, certificates are not renewed (they last 24 hours), and new pods in the revision's namespaces are refused.
+
+## Why it happens on AKS
+istiod needs 500m CPU and 2 GiB per replica and two replicas: full system node pools leave it Pending. A Key Vault that cannot be read stops it in Init with a plug-in CA. An out-of-memory kill happens in large meshes.
+
+## How we know
+The Deployment `istiod-REVISION` in `aks-istio-system` has no ready pod.
+
+## What to do
+Read the pods' state and the last log; the reason is there. Edits to the Deployment itself are undone by AKS within minutes.
+
+## Sources
+<https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-general-troubleshooting>",
+    run: no_ready_istiod,
+};
+
+fn inspect(revision: &str) -> Vec<Step> {
+    let selector = format!("app=istiod,istio.io/rev={revision}");
+    vec![
+        Step::command(Risk::Read, "shows state and events of its pods", ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector]),
+        Step::command(
+            Risk::Read,
+            "shows why it stopped last time",
+            ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"],
+        ),
+        Step::command(
+            Risk::Restart,
+            "replaces its pods; running workloads keep their configuration meanwhile",
+            ["kubectl", "rollout", "restart", &format!("deployment/istiod-{revision}"), "-n", SYSTEM_NAMESPACE],
+        ),
+    ]
+}
+
+fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let mut findings = Vec::new();
+    for revision in revisions.iter().filter(|revision| revision.ready() == 0) {
+        let name = &revision.name;
+        let states: Vec<String> = revision
+            .istiods
+            .iter()
+            .map(|pod| {
+                let waiting = pod
+                    .status
+                    .container_statuses
+                    .iter()
+                    .chain(&pod.status.init_container_statuses)
+                    .find_map(|status| status.state.waiting.as_ref().map(|waiting| waiting.reason.clone()));
+                format!("{} {}", pod.metadata.name, waiting.unwrap_or_else(|| pod.status.phase.clone()))
+            })
+            .collect();
+        let mut finding = Finding::new(
+            Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
+            format!("istiod of {name} has no ready pod"),
+            "Running proxies keep what they have; new pods in its namespaces are refused, and certificates are not renewed.",
+        )
+        .key(KeyKind::Revision, name)
+        .remedy(Remedy::new("find out why its pods are not ready", inspect(name)))
+        .evidence(
+            SourceId::SystemDeployments,
+            format!("{SYSTEM_NAMESPACE}/deployment/istiod-{name}"),
+            "ready pods",
+            format!("0 of {}", revision.total()),
+            Some("at least 1"),
+        );
+        finding.impact = lens.blast_radius(|workload| {
+            workload.next.is_blocked() && workload.next.revision.as_deref() == Some(name)
+        });
+        for state in states {
+            let (pod, state) = state.split_once(' ').unwrap_or((&state, "unknown"));
+            finding = finding.evidence(SourceId::SystemPods, format!("{SYSTEM_NAMESPACE}/pod/{pod}"), "state", state, Some("Running and ready"));
+        }
+        findings.push(finding);
+    }
+    Ok(Verdict { examined: revisions.len(), findings })
+}
+
+static ISTIOD_PENDING: Check = Check {
+    code: "CP03",
+    name: "istiod-pending",
+    title: "Every istiod pod has a node",
+    area: Area::ControlPlane,
+    severity: Severity::Error,
+    inputs: REVISIONS,
+    uses: &[],
+    docs: "## What it means
+An istiod pod waits for a node with room.
+
+## Why it happens on AKS
+Each istiod pod requests 500m CPU and 2 GiB and prefers system node pools; the requests are fixed by the add-on.
+
+## How we know
+The pod's condition `PodScheduled` is False; its message is the scheduler's own.
+
+## What to do
+Add nodes, or room on the ones there are. The label `azureservicemesh/istio.replica.preferred=true` on nodes attracts istiod to them.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://learn.microsoft.com/azure/aks/istio-scale>",
+    run: |lens| {
+        let revisions = lens.revisions()?;
+        let mut findings = Vec::new();
+        let mut examined = 0;
+        for revision in revisions {
+            examined += revision.istiods.len();
+            let waiting: Vec<_> = revision
+                .istiods
+                .iter()
+                .filter_map(|pod| {
+                    let condition = pod.condition("PodScheduled").filter(|condition| condition.status == "False")?;
+                    Some((&pod.metadata.name, &condition.message))
+                })
+                .collect();
+            let Some((first, message)) = waiting.first() else { continue };
+            findings.push(
+                Finding::new(
+                    Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{}", revision.name)),
+                    format!("{} of istiod-{} wait for a node", count(waiting.len(), "pod"), revision.name),
+                    if revision.ready() == 0 { "No other istiod of this revision is ready." } else { "The other istiod pods carry the load meanwhile." },
+                )
+                .key(KeyKind::Revision, &revision.name)
+                .at_most(if revision.ready() == 0 { Severity::Error } else { Severity::Warning })
+                .remedy(Remedy::new(
+                    "make room for it",
+                    vec![
+                        Step::command(Risk::Read, "shows what is allocated on each node", ["kubectl", "describe", "nodes"]),
+                        Step::command(
+                            Risk::Change,
+                            "adds a node to a pool",
+                            ["az", "aks", "nodepool", "scale", "-g", "<resource-group>", "--cluster-name", "<cluster>", "-n", "<node-pool>", "--node-count", "<count>"],
+                        ),
+                    ],
+                ))
+                .evidence(
+                    SourceId::SystemPods,
+                    format!("{SYSTEM_NAMESPACE}/pod/{first}"),
+                    "condition PodScheduled",
+                    (*message).clone(),
+                    Some("True"),
+                ),
+            );
+        }
+        Ok(Verdict { examined, findings })
+    },
+};
+
+static NO_ENDPOINTS: Check = Check {
+    code: "CP06",
+    name: "istiod-service-without-endpoints",
+    title: "The Service of every revision has a ready endpoint",
+    area: Area::ControlPlane,
+    severity: Severity::Error,
+    inputs: &[
+        SourceId::SystemPods,
+        SourceId::SystemDeployments,
+        SourceId::SystemServices,
+        SourceId::SystemEndpoints,
+        SourceId::MutatingWebhooks,
+    ],
+    uses: BLAST,
+    docs: "## What it means
+The Service `istiod-REVISION` exists but nobody is ready behind it. Proxies cannot connect, and the API server cannot ask the injector: pods it selects are refused.
+
+## Why it happens on AKS
+Mostly because istiod itself is not ready (then CP01 is the cause). Otherwise the Service's selector was changed and matches no pod.
+
+## How we know
+Its EndpointSlices list no ready endpoint.
+
+## What to do
+Repair istiod first. If its pods are ready, compare the Service's selector with their labels; AKS writes the Service again when the cluster is reconciled.
+
+## Sources
+<https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/>",
+    run: no_endpoints,
+};
+
+fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let injectors = lens.injectors()?;
+    let mut findings = Vec::new();
+    let mut examined = 0;
+    for revision in revisions {
+        let service = format!("istiod-{}", revision.name);
+        let Some(injector) = injectors
+            .iter()
+            .find(|i| i.service.as_ref().is_some_and(|s| s.namespace == SYSTEM_NAMESPACE && s.name == service))
+        else {
+            continue;
+        };
+        examined += 1;
+        if injector.backend != Backend::NoEndpoints {
+            continue;
+        }
+        let steps = if revision.ready() == 0 {
+            inspect(&revision.name)
+        } else {
+            vec![
+                Step::command(Risk::Read, "shows the Service's selector", ["kubectl", "get", "service", &service, "-n", SYSTEM_NAMESPACE, "-o", "yaml"]),
+                Step::command(
+                    Risk::Read,
+                    "shows the labels of the pods it should select",
+                    ["kubectl", "get", "pods", "-n", SYSTEM_NAMESPACE, "-l", &format!("istio.io/rev={}", revision.name), "--show-labels"],
+                ),
+                super::remedies::reconcile("writes the Service again"),
+            ]
+        };
+        let radius = lens.blast_radius(|workload| {
+            workload.next.is_blocked() && workload.next.revision.as_deref() == Some(&revision.name)
+        });
+        findings.push(
+            Finding::new(
+                Subject::new("Service", SYSTEM_NAMESPACE, service.clone()),
+                format!("service {service} has no ready endpoint"),
+                "Proxies cannot connect to it, and every new pod that its injector selects is refused.",
+            )
+            .key(KeyKind::Revision, &revision.name)
+            .maybe_impact(radius)
+            .remedy(Remedy::new("bring istiod back behind its Service", steps))
+            .evidence(
+                SourceId::SystemEndpoints,
+                format!("{SYSTEM_NAMESPACE}/service/{service}"),
+                "ready endpoints",
+                "0",
+                Some("at least 1"),
+            ),
+        );
+    }
+    Ok(Verdict { examined, findings })
+}

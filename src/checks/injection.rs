@@ -1,0 +1,497 @@
+//! INJ: what labels of namespaces and pods ask for.
+
+use super::remedies::{count, label_namespace, names, restart, subject, unlabel_namespace, workload_key};
+use crate::engine::finding::KeyKind;
+use crate::engine::lens::OWNERS;
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::control_plane::recommended;
+use crate::mesh::injection::{INJECT, INJECTION, REV};
+use crate::mesh::proxy::is_gateway_template;
+use crate::mesh::workload::Workload;
+use crate::model::Namespace;
+use crate::snapshot::SourceId;
+use crate::sources::SYSTEM_NAMESPACE;
+
+/// Checks of this area that look at labels.
+pub static CHECKS: &[&Check] =
+    &[&INJECTION_LABEL_ONLY, &BOTH_LABELS, &UNKNOWN_REVISION, &DEFAULT_REVISION, &POD_OPT_IN, &POD_REVISION, &AMBIENT];
+
+/// Sources of a check on namespace labels and webhooks that also counts workloads.
+const LABELS: &[SourceId] = &[
+    SourceId::SystemPods,
+    SourceId::SystemDeployments,
+    SourceId::MutatingWebhooks,
+    SourceId::SystemServices,
+    SourceId::SystemEndpoints,
+    SourceId::Namespaces,
+];
+const LABELS_USE: &[SourceId] = &[
+    SourceId::SystemConfigMaps,
+    SourceId::WebhookServices,
+    SourceId::WebhookEndpoints,
+    SourceId::WebhookConfigMaps,
+    SourceId::Pods,
+    SourceId::ReplicaSets,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Jobs,
+    SourceId::CronJobs,
+];
+
+/// Workloads of a namespace whose pods lack a proxy, for the remedy; empty where workloads could not be read.
+fn without_proxy<'a>(lens: &Lens<'a>, namespace: &str) -> Vec<&'a Workload<'a>> {
+    lens.workloads_if_read()
+        .iter()
+        .filter(|w| w.namespace == namespace && w.injected_pods() < w.pods.len() && !opts_out(w))
+        .collect()
+}
+
+/// Whether a workload does not want a proxy, or cannot have one, whatever its namespace says.
+pub fn opts_out(workload: &Workload<'_>) -> bool {
+    workload.template().is_some_and(|(meta, spec)| {
+        spec.host_network
+            || meta.label(INJECT).or_else(|| meta.annotation(INJECT)).is_some_and(|value| value == "false")
+    })
+}
+
+/// A finding about a namespace's labels, with the workloads that pay for it.
+fn label_finding<'a>(lens: &Lens<'a>, namespace: &Namespace, summary: String, detail: &str) -> (Finding, Vec<&'a Workload<'a>>) {
+    let name = &namespace.metadata.name;
+    let without = without_proxy(lens, name);
+    let mut finding = Finding::new(Subject::cluster("Namespace", name.clone()), summary, detail)
+        .key(KeyKind::Namespace, name)
+        .maybe_impact(lens.blast_radius(|w| w.namespace == name.as_str() && w.injected_pods() < w.pods.len() && !opts_out(w)));
+    for key in [REV, INJECTION] {
+        if let Some(value) = namespace.metadata.label(key) {
+            finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), format!("label {key}"), value, None);
+        }
+    }
+    (finding, without)
+}
+
+/// A revision label that resolves: an installed revision's or a tag's webhook carries it.
+fn resolves(lens: &Lens<'_>, value: &str) -> Result<bool, Missing> {
+    let by_webhook = lens
+        .injectors()?
+        .iter()
+        .any(|i| i.tag.as_deref() == Some(value) || (i.tag.is_none() && i.revision == value));
+    // An installed revision whose webhook is missing is WHK01's story.
+    Ok(by_webhook || lens.revisions()?.iter().any(|revision| revision.name == value))
+}
+
+static INJECTION_LABEL_ONLY: Check = Check {
+    code: "INJ01",
+    name: "injection-label-without-revision",
+    title: "No namespace relies on istio-injection=enabled",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: LABELS,
+    uses: LABELS_USE,
+    docs: "## What it means
+A namespace has `istio-injection=enabled`, which the add-on does not look at: its pods get no sidecar, and Kubernetes reports nothing.
+
+## Why it happens on AKS
+Most Istio tutorials use that label. The add-on has revisions only and needs `istio.io/rev=asm-X-Y`.
+
+## How we know
+The namespace's labels are compared with the selectors of all injecting webhooks in the cluster; none selects it.
+
+## What to do
+Replace the label by the revision's, then restart the workloads: labels act when a pod is created.
+
+## What else looks like it
+With both labels the finding is INJ02. With a self-managed Istio that does look at the label, the finding is CON01.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon#enable-sidecar-injection>",
+    run: injection_label_only,
+};
+
+fn injection_label_only(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let injectors = lens.injectors()?;
+    let mut verdict = Verdict::default();
+    for namespace in lens.namespaces()? {
+        let meta = &namespace.metadata;
+        verdict.examined += 1;
+        if meta.label(INJECTION) != Some("enabled") || meta.label(REV).is_some() || lens.is_managed(&meta.name) {
+            continue;
+        }
+        let selected = injectors.iter().any(|injector| {
+            injector.entries().any(|entry| entry.namespace_selector.matches(&meta.labels) != Some(false))
+        });
+        if selected {
+            continue;
+        }
+        let (finding, without) = label_finding(
+            lens,
+            namespace,
+            format!("namespace {} has istio-injection=enabled, which the add-on ignores", meta.name),
+            "New pods there get no sidecar, and Kubernetes says nothing about it.",
+        );
+        let mut steps = vec![unlabel_namespace(&meta.name, INJECTION)];
+        if let Some(revision) = recommended(revisions) {
+            steps.push(label_namespace(&meta.name, revision));
+        }
+        steps.extend(restart(without));
+        verdict.findings.push(finding.remedy(Remedy::new("use the revision's label instead", steps)));
+    }
+    Ok(verdict)
+}
+
+static BOTH_LABELS: Check = Check {
+    code: "INJ02",
+    name: "both-injection-labels",
+    title: "No namespace has istio-injection beside istio.io/rev",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: &[SourceId::Namespaces],
+    uses: LABELS_BOTH,
+    docs: "## What it means
+A namespace has both `istio.io/rev` and `istio-injection`. Every revisioned webhook demands that `istio-injection` be absent, whatever its value, so the two cancel each other: no sidecar, and Kubernetes reports nothing.
+
+## Why it happens on AKS
+The revision's label was added during a move from self-managed Istio, and the old one stayed.
+
+## How we know
+The labels of the namespace.
+
+## What to do
+Remove `istio-injection`, then restart the workloads.
+
+## Sources
+<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>, <https://istio.io/latest/docs/reference/config/analysis/ist0123/>",
+    run: |lens| {
+        let mut verdict = Verdict::default();
+        for namespace in lens.namespaces()? {
+            let meta = &namespace.metadata;
+            verdict.examined += 1;
+            if meta.label(INJECTION).is_none() || meta.label(REV).is_none() || lens.is_managed(&meta.name) {
+                continue;
+            }
+            let (finding, without) = label_finding(
+                lens,
+                namespace,
+                format!("namespace {} has istio.io/rev and istio-injection; that cancels both", meta.name),
+                "New pods there get no sidecar, and Kubernetes says nothing about it.",
+            );
+            let mut steps = vec![unlabel_namespace(&meta.name, INJECTION)];
+            steps.extend(restart(without));
+            verdict.findings.push(finding.remedy(Remedy::new("keep only the revision's label", steps)));
+        }
+        Ok(verdict)
+    },
+};
+
+const LABELS_BOTH: &[SourceId] = &[
+    SourceId::MutatingWebhooks,
+    SourceId::SystemServices,
+    SourceId::SystemEndpoints,
+    SourceId::SystemConfigMaps,
+    SourceId::WebhookServices,
+    SourceId::WebhookEndpoints,
+    SourceId::WebhookConfigMaps,
+    SourceId::Pods,
+    SourceId::ReplicaSets,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Jobs,
+    SourceId::CronJobs,
+];
+
+static UNKNOWN_REVISION: Check = Check {
+    code: "INJ03",
+    name: "revision-label-resolves-to-nothing",
+    title: "Every istio.io/rev label of a namespace names an installed revision or tag",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: LABELS,
+    uses: LABELS_USE,
+    docs: "## What it means
+A namespace's `istio.io/rev` names a revision or tag that does not exist here. Its next pods get no sidecar, and Kubernetes reports nothing; pods that run keep the sidecar they have.
+
+## Why it happens on AKS
+The label was copied from a page for another revision, or the revision was removed when an upgrade was completed or rolled back and the namespace was not moved.
+
+## How we know
+The value is compared with the revisions of the istiods in `aks-istio-system` and with the revisions and tags of all injecting webhooks.
+
+## What to do
+Point the label at an installed revision, then restart the workloads.
+
+## What else looks like it
+When pods still run sidecars of the removed revision, the root finding is UPG04.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-upgrade>, <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-minor-revision-upgrade>",
+    run: unknown_revision,
+};
+
+fn unknown_revision(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let mut verdict = Verdict::default();
+    for namespace in lens.namespaces()? {
+        let meta = &namespace.metadata;
+        verdict.examined += 1;
+        let Some(value) = meta.label(REV) else { continue };
+        if value == "default" || meta.label(INJECTION).is_some() || lens.is_managed(&meta.name) || resolves(lens, value)? {
+            continue;
+        }
+        let (finding, without) = label_finding(
+            lens,
+            namespace,
+            format!("namespace {} asks for revision {value}, which does not exist here", meta.name),
+            "New pods there get no sidecar, and Kubernetes says nothing about it.",
+        );
+        let installed = names(revisions.iter().map(|revision| revision.name.as_str()));
+        let mut steps = Vec::new();
+        if let Some(revision) = recommended(revisions) {
+            steps.push(label_namespace(&meta.name, revision));
+            steps.extend(restart(without));
+        }
+        verdict.findings.push(
+            finding
+                .key(KeyKind::Revision, value)
+                .evidence(SourceId::SystemDeployments, format!("namespace/{SYSTEM_NAMESPACE}"), "installed revisions", installed, Some(value))
+                .remedy(Remedy::new("point the label at an installed revision", steps)),
+        );
+    }
+    Ok(verdict)
+}
+
+static DEFAULT_REVISION: Check = Check {
+    code: "INJ04",
+    name: "default-revision-without-tag",
+    title: "istio.io/rev=default is backed by a tag",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: LABELS,
+    uses: LABELS_USE,
+    docs: "## What it means
+A namespace has `istio.io/rev=default`. The add-on installs no default revision, and nobody set a tag of that name: its pods get no sidecar, and Kubernetes reports nothing.
+
+## Why it happens on AKS
+`default` is the revision of a self-managed Istio without revisions.
+
+## How we know
+No injecting webhook carries the revision or tag `default`.
+
+## What to do
+Name the revision in the label, then restart the workloads.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://istio.io/latest/docs/setup/upgrade/canary/#stable-revision-labels>",
+    run: |lens| {
+        let revisions = lens.revisions()?;
+        let mut verdict = Verdict::default();
+        for namespace in lens.namespaces()? {
+            let meta = &namespace.metadata;
+            verdict.examined += 1;
+            if meta.label(REV) != Some("default") || lens.is_managed(&meta.name) || resolves(lens, "default")? {
+                continue;
+            }
+            if meta.label(INJECTION).is_some() {
+                continue;
+            }
+            let (finding, without) = label_finding(
+                lens,
+                namespace,
+                format!("namespace {} asks for revision default, which the add-on does not have", meta.name),
+                "New pods there get no sidecar, and Kubernetes says nothing about it.",
+            );
+            let mut steps = Vec::new();
+            if let Some(revision) = recommended(revisions) {
+                steps.push(label_namespace(&meta.name, revision));
+                steps.extend(restart(without));
+            }
+            verdict.findings.push(finding.remedy(Remedy::new("name the revision in the label", steps)));
+        }
+        Ok(verdict)
+    },
+};
+
+/// Sources of checks on the labels of workloads.
+const TEMPLATES: &[SourceId] = crate::engine::lens::WORKLOADS;
+
+/// Workloads whose own labels count: not managed, no gateway.
+fn candidates<'a>(lens: &Lens<'a>) -> Result<impl Iterator<Item = &'a Workload<'a>>, Missing> {
+    let managed = |namespace: &str| lens.is_managed(namespace);
+    Ok(lens
+        .workloads()?
+        .iter()
+        .filter(|w| !managed(w.namespace) && w.template().is_some_and(|(meta, _)| !is_gateway_template(&meta.annotations)))
+        .collect::<Vec<_>>()
+        .into_iter())
+}
+
+static POD_OPT_IN: Check = Check {
+    code: "INJ08",
+    name: "pod-opt-in-without-revision",
+    title: "No workload relies on sidecar.istio.io/inject=true alone",
+    area: Area::Injection,
+    severity: Severity::Warning,
+    inputs: TEMPLATES,
+    uses: OWNERS,
+    docs: "## What it means
+A pod template has `sidecar.istio.io/inject: true` in a namespace without a revision. With the add-on that does nothing: only a revision's label selects a webhook.
+
+## Why it happens on AKS
+With an unrevisioned Istio the pod label alone is enough.
+
+## How we know
+The template's label or annotation, and the absence of `istio.io/rev` on both the pod template and the namespace.
+
+## What to do
+Label the namespace with the revision, then restart the workload.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon#enable-sidecar-injection>",
+    run: |lens| {
+        let mut verdict = Verdict::default();
+        for workload in candidates(lens)? {
+            verdict.examined += 1;
+            let Some((meta, _)) = workload.template() else { continue };
+            let asked = meta.label(INJECT).or_else(|| meta.annotation(INJECT)) == Some("true");
+            let labels = lens.namespace_labels(workload.namespace);
+            let revisioned = meta.label(REV).is_some()
+                || labels.is_none_or(|labels| labels.contains_key(REV) || labels.contains_key(INJECTION));
+            if !asked || revisioned || workload.injected_pods() > 0 {
+                continue;
+            }
+            verdict.findings.push(
+                Finding::new(
+                    subject(workload),
+                    format!("{}/{} in {} asks for a sidecar, but its namespace names no revision", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    "The add-on then adds none.",
+                )
+                .key(KeyKind::Workload, workload_key(workload))
+                .remedy(Remedy::new(
+                    "label the namespace with a revision",
+                    vec![
+                        Step::command(
+                            Risk::Change,
+                            "gives new pods of the whole namespace a sidecar",
+                            ["kubectl", "label", "namespace", workload.namespace, "istio.io/rev=<revision>", "--overwrite"],
+                        ),
+                    ],
+                ))
+                .evidence(SourceId::Pods, format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name), format!("pod template {INJECT}"), "true", None),
+            );
+        }
+        Ok(verdict)
+    },
+};
+
+static POD_REVISION: Check = Check {
+    code: "INJ09",
+    name: "revision-on-pod",
+    title: "Revisions are chosen by namespaces, not by pods",
+    area: Area::Injection,
+    severity: Severity::Info,
+    inputs: TEMPLATES,
+    uses: OWNERS,
+    docs: "## What it means
+A pod template carries `istio.io/rev` itself. In a namespace without the label it works; in one with the label the namespace wins and the pod's label is ignored. Microsoft documents the namespace's label only.
+
+## Why it happens on AKS
+Single workloads were moved to another revision during an upgrade.
+
+## How we know
+The labels of the pod template and of the namespace.
+
+## What to do
+Label the namespace, and remove the label from the template.
+
+## Sources
+<https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-minor-revision-upgrade>",
+    run: |lens| {
+        let mut verdict = Verdict::default();
+        for workload in candidates(lens)? {
+            verdict.examined += 1;
+            // Only a controller's template: the labels of running pods may have been completed by others.
+            let Some(value) = workload.controller.and_then(|c| c.template.metadata.label(REV)) else { continue };
+            let Some(labels) = lens.namespace_labels(workload.namespace) else { continue };
+            let ignored = labels.get(REV).is_some_and(|own| own != value);
+            let detail = match labels.get(REV) {
+                Some(own) if ignored => format!("Its namespace says {own}, and the namespace wins."),
+                _ => "It works, but Microsoft documents the namespace's label only.".to_owned(),
+            };
+            verdict.findings.push(
+                Finding::new(
+                    subject(workload),
+                    format!("{}/{} in {} names revision {value} in its pod template", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    detail,
+                )
+                .key(KeyKind::Workload, workload_key(workload))
+                .remedy(Remedy::new("choose the revision by the namespace's label", Vec::new()))
+                .evidence(SourceId::Namespaces, format!("namespace/{}", workload.namespace), format!("label {REV}"), labels.get(REV).map_or("absent", String::as_str), None),
+            );
+        }
+        Ok(verdict)
+    },
+};
+
+static AMBIENT: Check = Check {
+    code: "INJ10",
+    name: "ambient-label",
+    title: "No namespace or workload asks for ambient mode",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: TEMPLATES,
+    uses: OWNERS,
+    docs: "## What it means
+A namespace or pod template has `istio.io/dataplane-mode=ambient`. The add-on has no ambient mode, so the label does nothing: traffic there is not in the mesh.
+
+## Why it happens on AKS
+The label comes from Istio's ambient pages.
+
+## How we know
+The labels of namespaces and pod templates.
+
+## What to do
+Remove the label and use a revision's label for sidecars.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-about#limitations>",
+    run: |lens| {
+        const MODE: &str = "istio.io/dataplane-mode";
+        let mut verdict = Verdict::default();
+        for namespace in lens.namespaces()? {
+            verdict.examined += 1;
+            let name = &namespace.metadata.name;
+            if namespace.metadata.label(MODE) != Some("ambient") || lens.is_managed(name) {
+                continue;
+            }
+            verdict.findings.push(
+                Finding::new(
+                    Subject::cluster("Namespace", name.clone()),
+                    format!("namespace {name} asks for ambient mode, which the add-on does not have"),
+                    "Its traffic is not in the mesh.",
+                )
+                .key(KeyKind::Namespace, name)
+                .remedy(Remedy::new("remove the label", vec![unlabel_namespace(name, MODE)]))
+                .evidence(SourceId::Namespaces, format!("namespace/{name}"), format!("label {MODE}"), "ambient", None),
+            );
+        }
+        let asking: Vec<_> = candidates(lens)?
+            .inspect(|_| verdict.examined += 1)
+            .filter(|w| w.template().is_some_and(|(meta, _)| meta.label(MODE) == Some("ambient")))
+            .collect();
+        for workload in &asking {
+            verdict.findings.push(
+                Finding::new(
+                    subject(workload),
+                    format!("{}/{} in {} asks for ambient mode, which the add-on does not have", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    format!("Its {} not in the mesh.", if workload.pods.len() == 1 { "1 pod is".to_owned() } else { format!("{} are", count(workload.pods.len(), "pod")) }),
+                )
+                .key(KeyKind::Workload, workload_key(workload))
+                .remedy(Remedy::new("remove the label from its pod template", Vec::new()))
+                .evidence(SourceId::Pods, format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name), format!("pod template label {MODE}"), "ambient", None),
+            );
+        }
+        Ok(verdict)
+    },
+};
+

@@ -1,0 +1,64 @@
+//! The registry. An area file holds its checks: a static record, a pure function and its page, side by side.
+
+mod conflicts;
+mod control_plane;
+mod environment;
+mod injection;
+mod proxies;
+mod remedies;
+mod revision;
+mod stranded;
+mod upgrade;
+mod webhooks;
+
+use crate::engine::finding::KeyKind;
+use crate::engine::{Cause, Check};
+
+/// Codes that existed once; they are never used again.
+pub const RETIRED: &[&str] = &[];
+
+/// All checks, by area.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    [
+        environment::CHECKS,
+        control_plane::CHECKS,
+        revision::CHECKS,
+        injection::CHECKS,
+        stranded::CHECKS,
+        webhooks::CHECKS,
+        upgrade::CHECKS,
+        proxies::CHECKS,
+        conflicts::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Finds a check by its code, in any case.
+#[must_use]
+pub fn by_code(code: &str) -> Option<&'static Check> {
+    all().find(|check| check.code.eq_ignore_ascii_case(code))
+}
+
+/// Causes before consequences: the first row that fits wins.
+pub const CAUSES: &[Cause] = &[
+    // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
+    Cause { cause: "CP03", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP01", effect: "CP06", by: KeyKind::Revision },
+    Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "INJ11", by: KeyKind::Webhook },
+    // A removed revision: its proxies are orphaned, labels and tags still point to it.
+    Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
+    // An open upgrade: what is left on the old revision.
+    Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
+    Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    // A namespace's labels: its pods are outside the mesh because of them.
+    Cause { cause: "INJ02", effect: "INJ05", by: KeyKind::Namespace },
+    Cause { cause: "INJ03", effect: "INJ05", by: KeyKind::Namespace },
+    Cause { cause: "WHK01", effect: "INJ03", by: KeyKind::Revision },
+    // A second Istio behind a dead webhook refuses pods.
+    Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+];

@@ -1,0 +1,113 @@
+//! Steps that several checks print.
+
+use std::collections::BTreeMap;
+
+use crate::engine::{Risk, Step, Subject};
+use crate::mesh::workload::{Restart, Workload};
+use crate::sources::SYSTEM_NAMESPACE;
+
+/// Points a namespace at a revision.
+pub fn label_namespace(namespace: &str, revision: &str) -> Step {
+    Step::command(
+        Risk::Change,
+        format!("points namespace {namespace} to {revision}; running pods are not touched"),
+        ["kubectl", "label", "namespace", namespace, &format!("istio.io/rev={revision}"), "--overwrite"],
+    )
+}
+
+/// Removes a label from a namespace.
+pub fn unlabel_namespace(namespace: &str, label: &str) -> Step {
+    Step::command(
+        Risk::Change,
+        format!("removes the label {label}; running pods are not touched"),
+        ["kubectl", "label", "namespace", namespace, &format!("{label}-")],
+    )
+}
+
+/// Points a tag at a revision.
+pub fn set_tag(tag: &str, revision: &str) -> Step {
+    Step::command(
+        Risk::Change,
+        format!("points tag {tag} to {revision}; running pods are not touched"),
+        ["istioctl", "tag", "set", tag, "--revision", revision, "-i", SYSTEM_NAMESPACE, "--overwrite"],
+    )
+}
+
+/// Makes AKS write the add-on's objects again.
+pub fn reconcile(what: &str) -> Step {
+    Step::command(
+        Risk::Change,
+        format!("makes AKS reconcile the cluster, which {what}"),
+        ["az", "aks", "update", "-g", "<resource-group>", "-n", "<cluster>"],
+    )
+}
+
+/// Restarts workloads, each the way its owner allows; several of one kind in a namespace share a command.
+pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>) -> Vec<Step> {
+    let mut rollouts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for workload in workloads {
+        let (namespace, name) = (workload.namespace, workload.name.as_str());
+        let lower = workload.kind.to_lowercase();
+        match workload.restart() {
+            Restart::Rollout => rollouts.entry(namespace).or_default().push(format!("{lower}/{name}")),
+            Restart::DeletePods(pods) if pods.is_empty() => {}
+            Restart::DeletePods(pods) => {
+                let mut command = vec!["kubectl".to_owned(), "delete".into(), "pod".into(), "-n".into(), namespace.into()];
+                command.extend(pods);
+                steps.push(Step::command(
+                    Risk::Restart,
+                    format!("{lower}/{name} does not roll by itself: its deleted pods come back new"),
+                    command,
+                ));
+            }
+            Restart::Recreate => steps.push(Step::text(
+                Risk::Restart,
+                format!("{lower}/{name} in {namespace} has nobody who recreates it: delete it and apply its manifest again"),
+            )),
+            Restart::NextRun => steps.push(Step::text(
+                Risk::Read,
+                format!("{lower}/{name} in {namespace} is right from its next run on"),
+            )),
+            Restart::ArgoRollout => steps.push(Step::command(
+                Risk::Restart,
+                format!("restarts the Argo Rollout {name}"),
+                ["kubectl", "argo", "rollouts", "restart", name, "-n", namespace],
+            )),
+        }
+    }
+    let mut all: Vec<Step> = rollouts
+        .into_iter()
+        .map(|(namespace, names)| {
+            let mut command = vec!["kubectl".to_owned(), "rollout".into(), "restart".into(), "-n".into(), namespace.into()];
+            command.extend(names);
+            Step::command(Risk::Restart, format!("replaces the pods in {namespace} one after the other"), command)
+        })
+        .collect();
+    all.extend(steps);
+    all
+}
+
+/// A workload as a subject.
+pub fn subject(workload: &Workload<'_>) -> Subject {
+    Subject::new(workload.kind.clone(), workload.namespace, workload.name.clone())
+}
+
+/// The join key of a workload.
+pub fn workload_key(workload: &Workload<'_>) -> String {
+    format!("{}/{}/{}", workload.namespace, workload.kind, workload.name)
+}
+
+/// `1 pod`, `2 pods`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Names in a sentence: all of them up to five, then how many more.
+pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let all: Vec<_> = names.into_iter().collect();
+    if all.len() <= 5 {
+        return all.join(", ");
+    }
+    format!("{} and {} more", all[..5].join(", "), all.len() - 5)
+}

@@ -1,0 +1,326 @@
+//! UPG: what an upgrade leaves behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::remedies::{count, label_namespace, names, restart, set_tag, subject};
+use crate::engine::finding::{Impact, KeyKind};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::control_plane::{Revision, recommended, tags};
+use crate::mesh::injection::REV;
+use crate::mesh::proxy::ProxyKind;
+use crate::mesh::revision::AsmRevision;
+use crate::mesh::workload::Workload;
+use crate::snapshot::SourceId;
+
+/// Checks of this area.
+pub static CHECKS: &[&Check] = &[&CANARY_OPEN, &NAMESPACES_ON_OLD, &PODS_ON_OLD, &PODS_ON_ABSENT];
+
+/// After this many days an open upgrade is worth a warning.
+const LONG_DAYS: i64 = 14;
+
+const WITH_WORKLOADS: &[SourceId] = &[
+    SourceId::SystemPods,
+    SourceId::SystemDeployments,
+    SourceId::Pods,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Namespaces,
+];
+
+/// Old and new revision of an open upgrade.
+fn canary<'l>(lens: &Lens<'l>) -> Result<Option<(&'l Revision<'l>, &'l Revision<'l>)>, Missing> {
+    Ok(match lens.revisions()? {
+        [old, .., new] => Some((old, new)),
+        _ => None,
+    })
+}
+
+static CANARY_OPEN: Check = Check {
+    code: "UPG01",
+    name: "upgrade-open",
+    title: "No upgrade is left open",
+    area: Area::Upgrade,
+    severity: Severity::Warning,
+    inputs: &[SourceId::SystemPods, SourceId::SystemDeployments],
+    uses: &[],
+    docs: "## What it means
+Two revisions are installed: a canary upgrade is open. That is normal for some days. As long as it is open, no other upgrade can start, and both revisions use resources.
+
+## Why it happens on AKS
+`az aks mesh upgrade start` installs the new revision; it stays open until `complete` or `rollback`.
+
+## How we know
+Two Deployments `istiod-asm-X-Y` exist. The age is that of the newer one; after 14 days it is a warning.
+
+## What to do
+Move namespaces and workloads (UPG02 and UPG03 list what is left), then complete; or move them back and roll back. Completing removes the old revision: what is still on it drops out of the mesh at its next restart.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-upgrade>",
+    run: |lens| {
+        let examined = lens.revisions()?.len();
+        let Some((old, new)) = canary(lens)? else { return Ok(Verdict { examined, findings: Vec::new() }) };
+        let days = new.since().map(|since| (lens.now().as_second() - since.as_second()) / 86_400);
+        let long = days.is_some_and(|days| days >= LONG_DAYS);
+        let since = days.map_or_else(String::new, |days| format!(" for {}", count(usize::try_from(days).unwrap_or_default(), "day")));
+        let az = |verb: &str, text: &str| {
+            Step::command(Risk::Change, text, ["az", "aks", "mesh", "upgrade", verb, "-g", "<resource-group>", "-n", "<cluster>"])
+        };
+        let finding = Finding::new(
+            Subject::cluster("Revision", new.name.clone()),
+            format!("an upgrade from {} to {} is open{since}", old.name, new.name),
+            "Both revisions run until it is completed or rolled back.",
+        )
+        .key(KeyKind::Revision, &old.name)
+        .at_most(if long { Severity::Warning } else { Severity::Info })
+        .remedy(Remedy::new(
+            "complete it once nothing is left on the old revision, or roll back",
+            vec![
+                az("complete", &format!("removes {}; what is still on it drops out of the mesh", old.name)),
+                az("rollback", &format!("or instead: removes {}", new.name)),
+            ],
+        ))
+        .evidence(
+            SourceId::SystemDeployments,
+            format!("{}/deployment/istiod-{}", crate::sources::SYSTEM_NAMESPACE, new.name),
+            "created",
+            new.since().map_or_else(|| "unknown".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M UTC").to_string()),
+            None,
+        );
+        Ok(Verdict { examined, findings: vec![finding] })
+    },
+};
+
+static NAMESPACES_ON_OLD: Check = Check {
+    code: "UPG02",
+    name: "namespaces-on-old-revision",
+    title: "During an upgrade no namespace points to the old revision",
+    area: Area::Upgrade,
+    severity: Severity::Info,
+    inputs: &[
+        SourceId::SystemPods,
+        SourceId::SystemDeployments,
+        SourceId::Namespaces,
+        SourceId::MutatingWebhooks,
+        SourceId::SystemServices,
+        SourceId::SystemEndpoints,
+    ],
+    uses: &[SourceId::WebhookServices, SourceId::WebhookEndpoints],
+    docs: "## What it means
+An upgrade is open and namespaces still point to the old revision, by label or by tag. When the upgrade is completed they get no sidecars any more.
+
+## Why it happens on AKS
+Labels and tags are not moved by `az`.
+
+## How we know
+The value of `istio.io/rev` of each namespace, through tags, is compared with the two installed revisions.
+
+## What to do
+Move each namespace's label, or the tag, to the new revision, then restart its workloads.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-upgrade>",
+    run: |lens| {
+        let injectors = lens.injectors()?;
+        let Some((old, new)) = canary(lens)? else { return Ok(Verdict::default()) };
+        let tags = tags(injectors);
+        let mut on_old = Vec::new();
+        let mut steps = BTreeMap::new();
+        let mut examined = 0;
+        for namespace in lens.namespaces()? {
+            let meta = &namespace.metadata;
+            let Some(label) = meta.label(REV).filter(|_| !lens.is_managed(&meta.name)) else { continue };
+            examined += 1;
+            let tag = tags.iter().find(|tag| tag.name == label);
+            if label != old.name && tag.is_none_or(|tag| tag.revision != old.name) {
+                continue;
+            }
+            on_old.push(meta.name.as_str());
+            match tag {
+                Some(tag) => steps.insert(format!("0{}", tag.name), set_tag(&tag.name, &new.name)),
+                None => steps.insert(format!("1{}", meta.name), label_namespace(&meta.name, &new.name)),
+            };
+        }
+        if on_old.is_empty() {
+            return Ok(Verdict { examined, findings: Vec::new() });
+        }
+        let mut finding = Finding::new(
+            Subject::cluster("Revision", old.name.clone()),
+            format!("{} still point to {}", count(on_old.len(), "namespace"), old.name),
+            format!("{}. They drop out of the mesh when the upgrade is completed.", names(on_old.iter().copied())),
+        )
+        .key(KeyKind::Revision, &old.name)
+        .impact(Impact { namespaces: on_old.len(), ..Impact::default() })
+        .remedy(Remedy::new("move them to the new revision", steps.into_values().collect()));
+        for name in on_old {
+            finding = finding.related(&Subject::cluster("Namespace", name), "points to the old revision");
+        }
+        Ok(Verdict { examined, findings: vec![finding] })
+    },
+};
+
+fn pods_on(workload: &Workload<'_>, revision: &str) -> usize {
+    workload.pods.iter().filter(|(_, proxy)| proxy.as_ref().is_some_and(|p| p.revision.as_deref() == Some(revision))).count()
+}
+
+/// Gateways of the add-on are moved by AKS.
+fn is_users(lens: &Lens<'_>, workload: &Workload<'_>) -> bool {
+    !lens.is_managed(workload.namespace) && !workload.kinds().contains(&ProxyKind::ManagedGateway)
+}
+
+static PODS_ON_OLD: Check = Check {
+    code: "UPG03",
+    name: "pods-on-old-revision",
+    title: "During an upgrade no pod runs a sidecar of the old revision",
+    area: Area::Upgrade,
+    severity: Severity::Info,
+    inputs: WITH_WORKLOADS,
+    uses: crate::engine::lens::OWNERS,
+    docs: "## What it means
+An upgrade is open and pods still run sidecars of the old revision. When the upgrade is completed their istiod is gone.
+
+## Why it happens on AKS
+A sidecar changes only when its pod is created anew.
+
+## How we know
+The revision that injected each pod (annotation `sidecar.istio.io/status`) is compared with the two installed revisions.
+
+## What to do
+Move the namespaces first (UPG02), then restart these workloads.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-upgrade>",
+    run: |lens| {
+        let Some((old, _)) = canary(lens)? else { return Ok(Verdict::default()) };
+        let workloads = lens.workloads()?;
+        let mut verdict = Verdict { examined: workloads.iter().filter(|w| w.injected_pods() > 0).count(), ..Verdict::default() };
+        let on_old: Vec<_> = workloads.iter().filter(|w| is_users(lens, w) && pods_on(w, &old.name) > 0).collect();
+        if !on_old.is_empty() {
+            verdict.findings.push(workloads_finding(
+                &old.name,
+                &on_old,
+                |workloads, pods| format!("{workloads} ({pods}) still run sidecars of {}", old.name),
+                "They keep working; completing the upgrade takes their istiod away.",
+                restart(on_old.iter().copied()),
+            ));
+        }
+        Ok(verdict)
+    },
+};
+
+fn workloads_finding<'a>(
+    revision: &str,
+    workloads: &[&Workload<'a>],
+    summary: impl Fn(&str, &str) -> String,
+    detail: &str,
+    steps: Vec<Step>,
+) -> Finding {
+    let pods = workloads.iter().map(|w| pods_on(w, revision)).sum();
+    let namespaces = workloads.iter().map(|w| w.namespace).collect::<BTreeSet<_>>().len();
+    let mut finding = Finding::new(
+        Subject::cluster("Revision", revision),
+        summary(&count(workloads.len(), "workload"), &count(pods, "pod")),
+        detail,
+    )
+    .key(KeyKind::Revision, revision)
+    .impact(Impact { namespaces, workloads: workloads.len(), pods })
+    .remedy(Remedy::new("restart them on an installed revision", steps));
+    for workload in workloads {
+        finding = finding.related(&subject(workload), "runs sidecars of that revision");
+    }
+    if let Some(first) = workloads.first() {
+        finding = finding.evidence(
+            SourceId::Pods,
+            format!("{}/{}/{}", first.namespace, first.kind.to_lowercase(), first.name),
+            "annotation sidecar.istio.io/status, revision",
+            revision,
+            Some("an installed revision"),
+        );
+    }
+    finding
+}
+
+static PODS_ON_ABSENT: Check = Check {
+    code: "UPG04",
+    name: "pods-on-absent-revision",
+    title: "No pod runs a sidecar of a revision that is not installed",
+    area: Area::Upgrade,
+    severity: Severity::Error,
+    inputs: WITH_WORKLOADS,
+    uses: &[
+        SourceId::ReplicaSets,
+        SourceId::Jobs,
+        SourceId::CronJobs,
+        SourceId::MutatingWebhooks,
+        SourceId::SystemServices,
+        SourceId::SystemEndpoints,
+        SourceId::WebhookServices,
+        SourceId::WebhookEndpoints,
+    ],
+    docs: "## What it means
+Pods run sidecars of a revision whose istiod is gone. Their configuration is frozen, and their certificates end 24 hours after the last renewal: then calls between them and the rest of the mesh fail.
+
+## Why it happens on AKS
+An upgrade was completed or rolled back while workloads were still on the other revision. `az` does not check that.
+
+## How we know
+The revision that injected each pod (annotation `sidecar.istio.io/status`) is compared with the installed revisions.
+
+## What to do
+Point the namespaces, or the tag, to an installed revision, then restart the workloads. A restart alone would take them out of the mesh.
+
+## Sources
+<https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-minor-revision-upgrade>",
+    run: pods_on_absent,
+};
+
+fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let workloads = lens.workloads()?;
+    // Tags improve the remedy; without the webhooks the verdict is the same.
+    let tags = lens.injectors().map(tags).unwrap_or_default();
+    let mut gone: BTreeMap<String, Vec<&Workload<'_>>> = BTreeMap::new();
+    let mut verdict = Verdict::default();
+    for workload in workloads {
+        if workload.injected_pods() == 0 || !is_users(lens, workload) {
+            continue;
+        }
+        verdict.examined += 1;
+        for revision in workload.revisions() {
+            if AsmRevision::parse(revision).is_some() && !revisions.iter().any(|r| r.name == revision) {
+                gone.entry(revision.to_owned()).or_default().push(workload);
+            }
+        }
+    }
+    for (revision, workloads) in gone {
+        let mut steps = Vec::new();
+        if let Some(target) = recommended(revisions) {
+            for tag in tags.iter().filter(|tag| tag.revision == revision) {
+                steps.push(set_tag(&tag.name, target));
+            }
+            for namespace in lens.namespaces()? {
+                if namespace.metadata.label(REV) == Some(&revision) && !lens.is_managed(&namespace.metadata.name) {
+                    steps.push(label_namespace(&namespace.metadata.name, target));
+                }
+            }
+        }
+        steps.extend(restart(workloads.iter().copied()));
+        let mut finding = workloads_finding(
+            &revision,
+            &workloads,
+            |workloads, pods| format!("{workloads} ({pods}) run sidecars of {revision}, which is not installed"),
+            "Their configuration is frozen; their certificates end 24 hours after the last renewal, then their calls fail.",
+            steps,
+        );
+        finding = finding.evidence(
+            SourceId::SystemDeployments,
+            format!("namespace/{}", crate::sources::SYSTEM_NAMESPACE),
+            "installed revisions",
+            names(revisions.iter().map(|r| r.name.as_str())),
+            Some(&revision),
+        );
+        verdict.findings.push(finding);
+    }
+    Ok(verdict)
+}
