@@ -49,9 +49,8 @@ mod tests {
     fn the_resource_is_taken_apart() {
         let attributes = |resource: &str| {
             let need = Need { verb: "get".into(), resource: resource.into(), namespace: None };
-            let at = |key: &str| {
-                review(&need)["spec"]["resourceAttributes"][key].as_str().unwrap_or("missing").to_owned()
-            };
+            let at =
+                |key: &str| review(&need)["spec"]["resourceAttributes"][key].as_str().unwrap_or("missing").to_owned();
             (at("resource"), at("subresource"), at("group"))
         };
         assert_eq!(attributes("pods"), ("pods".into(), String::new(), String::new()));

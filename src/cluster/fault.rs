@@ -19,7 +19,15 @@ const FOREIGN: usize = 300;
 pub(super) fn clean(text: &str, cap: usize) -> String {
     let flat: String = text
         .chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { ' ' } else { c })
+        .map(|c| {
+            if c.is_control()
+                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect();
     let mut words = flat.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((cut, _)) = words.char_indices().nth(cap) {
@@ -32,7 +40,9 @@ pub(super) fn clean(text: &str, cap: usize) -> String {
 /// A word that can stand in a command without quotes, else the placeholder.
 fn word<'a>(value: Option<&'a str>, placeholder: &'a str) -> &'a str {
     value
-        .filter(|v| !v.is_empty() && !v.starts_with('-') && v.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)))
+        .filter(|v| {
+            !v.is_empty() && !v.starts_with('-') && v.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        })
         .unwrap_or(placeholder)
 }
 
@@ -105,17 +115,19 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             Fault::new(FaultKind::Unreachable, "the proxy wants credentials (407)")
         }
-        StatusCode::TOO_MANY_REQUESTS => Fault::new(
-            FaultKind::Unreachable,
-            format!("{server} has too much to do and asks to come back later (429)"),
-        )
-        .hint("try again in a minute"),
+        StatusCode::TOO_MANY_REQUESTS => {
+            Fault::new(FaultKind::Unreachable, format!("{server} has too much to do and asks to come back later (429)"))
+                .hint("try again in a minute")
+        }
         StatusCode::GONE => Fault::new(FaultKind::Truncated, "the list changed while it was read (410)"),
         StatusCode::GATEWAY_TIMEOUT => {
             Fault::new(FaultKind::Timeout, format!("{server} did not finish the request in time (504)"))
         }
         status if status.is_server_error() => network_hints(
-            Fault::new(FaultKind::Unreachable, with(format!("{server} answers with an error ({})", status.as_u16()), said)),
+            Fault::new(
+                FaultKind::Unreachable,
+                with(format!("{server} answers with an error ({})", status.as_u16()), said),
+            ),
             info,
         ),
         status if status.is_redirection() => Fault::new(
@@ -123,10 +135,9 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
             format!("{server} redirects elsewhere ({}), which no Kubernetes API server does", status.as_u16()),
         )
         .hint("is there a proxy or a sign-in page between this console and the cluster?"),
-        status => Fault::new(
-            FaultKind::Malformed,
-            with(format!("{server} refuses the request ({})", status.as_u16()), said),
-        ),
+        status => {
+            Fault::new(FaultKind::Malformed, with(format!("{server} refuses the request ({})", status.as_u16()), said))
+        }
     };
     fault.status = Some(status.as_u16());
     fault
@@ -220,7 +231,11 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
     if has("invalid peer certificate") || has("certificate") && has("tls") {
         return certificate(&text, info);
     }
-    if has("received fatal alert") || has("received corrupt message") || has("peer is incompatible") || has("InvalidContentType") {
+    if has("received fatal alert")
+        || has("received corrupt message")
+        || has("peer is incompatible")
+        || has("InvalidContentType")
+    {
         return unreachable("it does not speak TLS as expected".into()).hint("is the address right, and is it https?");
     }
     if has("dns error") || has("failed to lookup address") {
@@ -288,6 +303,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 fn next_cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let error: &'a (dyn Error + 'static) = *error;
     error.source()
 }
 

@@ -26,7 +26,8 @@ fn foreign_text_is_tamed() {
 #[test]
 fn placeholders_stay_where_nothing_safe_is_known() {
     assert_eq!(az_target(&info()), "-g <resource-group> -n prod");
-    let odd = ConnectionInfo { cluster_name: Some("a; rm -rf /".into()), resource_group: Some("rg-1".into()), ..info() };
+    let odd =
+        ConnectionInfo { cluster_name: Some("a; rm -rf /".into()), resource_group: Some("rg-1".into()), ..info() };
     assert_eq!(az_target(&odd), "-g rg-1 -n <cluster>");
 }
 
@@ -55,7 +56,8 @@ fn statuses_are_classified() {
 #[test]
 fn a_refusal_names_the_missing_right() {
     let need = Need { verb: "list".into(), resource: "pods".into(), namespace: Some("shop".into()) };
-    let body = br#"{"kind":"Status","message":"pods is forbidden: User does not have access to the resource in Azure."}"#;
+    let body =
+        br#"{"kind":"Status","message":"pods is forbidden: User does not have access to the resource in Azure."}"#;
     let fault = from_status(StatusCode::FORBIDDEN, body, Some(&need), &info());
     assert_eq!(fault.message, "not allowed to list pods in namespace shop");
     assert_eq!(fault.need, Some(need));

@@ -159,10 +159,8 @@ fn select(merged: &Kubeconfig, options: &ConnectOptions, files: &Files) -> Resul
         // `--server` (with `--token`, say) and `--cluster` are enough without any context.
         None if options.server.is_some() || options.cluster.is_some() => None,
         None => {
-            let mut fault = Fault::new(
-                FaultKind::Unauthenticated,
-                format!("no current context is set in {}", files.names()),
-            );
+            let mut fault =
+                Fault::new(FaultKind::Unauthenticated, format!("no current context is set in {}", files.names()));
             if let Some(known) = listed(merged.contexts.iter().map(|context| context.name.as_str())) {
                 fault = fault.hint(format!("contexts: {known}"));
             }
@@ -174,12 +172,14 @@ fn select(merged: &Kubeconfig, options: &ConnectOptions, files: &Files) -> Resul
     let cluster = match &cluster_name {
         Some(name) => match merged.clusters.iter().find(|cluster| &cluster.name == name) {
             Some(entry) => entry.cluster.clone().unwrap_or_default(),
-            None => return Err(missing("cluster", name, context_name.as_deref().filter(|_| options.cluster.is_none()))),
+            None => {
+                return Err(missing("cluster", name, context_name.as_deref().filter(|_| options.cluster.is_none())));
+            }
         },
         None => Cluster::default(),
     };
-    let user_name = nonempty(options.user.clone())
-        .or_else(|| context.as_ref().and_then(|context| nonempty(context.user.clone())));
+    let user_name =
+        nonempty(options.user.clone()).or_else(|| context.as_ref().and_then(|context| nonempty(context.user.clone())));
     let user = match &user_name {
         Some(name) => match merged.auth_infos.iter().find(|user| &user.name == name) {
             Some(entry) => entry.auth_info.clone().unwrap_or_default(),
@@ -231,9 +231,12 @@ fn target(mut selected: Selected, options: &ConnectOptions, environment: &Enviro
     override_cluster(&mut selected.cluster, options);
     override_user(&mut selected.user, options);
     let cluster = &selected.cluster;
-    let server = cluster.server.as_deref().map(str::trim).filter(|server| !server.is_empty()).ok_or_else(|| {
-        Fault::new(FaultKind::Malformed, "the kubeconfig's cluster has no server address")
-    })?;
+    let server = cluster
+        .server
+        .as_deref()
+        .map(str::trim)
+        .filter(|server| !server.is_empty())
+        .ok_or_else(|| Fault::new(FaultKind::Malformed, "the kubeconfig's cluster has no server address"))?;
     let tls_wanted = cluster.certificate_authority.is_some()
         || cluster.certificate_authority_data.is_some()
         || cluster.insecure_skip_tls_verify == Some(true)

@@ -13,8 +13,7 @@ const PAGE: u32 = 500;
 pub(super) async fn list(shared: &Shared, request: &ListRequest, sink: &mut dyn ListSink) -> Result<ListEnd, Fault> {
     let version = shared.version().await?;
     let mut paged = version.is_none_or(|v| (v.major, v.minor) < UNPAGED_SINCE);
-    let need =
-        Need { verb: "list".to_owned(), resource: request.api.dotted(), namespace: request.namespace.clone() };
+    let need = Need { verb: "list".to_owned(), resource: request.api.dotted(), namespace: request.namespace.clone() };
     let mut end = ListEnd { served: true, ..ListEnd::default() };
     let mut token: Option<String> = None;
     let mut restarted = false;

@@ -248,11 +248,8 @@ impl Cluster {
     /// # Errors
     /// Any failure but "not found".
     pub async fn get(&self, request: &GetRequest) -> Result<Option<Vec<u8>>, Fault> {
-        let need = Need {
-            verb: "get".to_owned(),
-            resource: request.api.dotted(),
-            namespace: request.namespace.clone(),
-        };
+        let need =
+            Need { verb: "get".to_owned(), resource: request.api.dotted(), namespace: request.namespace.clone() };
         let accept = if request.metadata_only { request::ACCEPT_OBJECT_METADATA } else { request::ACCEPT_JSON };
         let path = request::object_path(&request.api, request.namespace.as_deref(), &request.name);
         request::fetch(&self.shared, request::Call::get(path, accept, Some(&need))).await

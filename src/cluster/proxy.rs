@@ -20,7 +20,9 @@ pub(super) struct ProxyVariables {
 impl ProxyVariables {
     pub(super) fn from_env() -> Self {
         let read = |upper: &str, lower: &str| {
-            [upper, lower].into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+            [upper, lower]
+                .into_iter()
+                .find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
         };
         Self {
             https: read("HTTPS_PROXY", "https_proxy"),

@@ -369,7 +369,8 @@ mod tests {
         let mut items = Vec::new();
         let mut from = 0;
         for to in cuts.iter().copied().chain([json.len()]) {
-            if let Err(error) = splitter.push(&json[from..to], |item| items.push(String::from_utf8_lossy(item).into())) {
+            if let Err(error) = splitter.push(&json[from..to], |item| items.push(String::from_utf8_lossy(item).into()))
+            {
                 return (items, Err(error));
             }
             from = to;
