@@ -42,3 +42,9 @@ daemon() {
     "$LAB_RUN/$n" "$@" </dev/null >/dev/null 2>&1 &
   poll 10 test -s "$LAB_RUN/$n.pid"
 }
+# What `istioctl tag set` makes: a webhook, a Service, and for the tag `default` a validator.
+drop_tag() {
+  k delete mutatingwebhookconfiguration,validatingwebhookconfiguration -l "istio.io/tag=$1" --ignore-not-found >/dev/null
+  k -n $NS delete service "istiod-revision-tag-$1" --ignore-not-found >/dev/null
+  [ "$1" != default ] || k delete validatingwebhookconfiguration istiod-default-validator --ignore-not-found >/dev/null
+}
