@@ -239,11 +239,11 @@ pub(super) fn plugin_name(exec: &ExecConfig) -> String {
     fault::clean(name, 60)
 }
 
-/// Whether it is Azure's kubelogin (there is an unrelated tool of the same name for OIDC: it takes `oidc-login`).
+/// Whether it is Azure's kubelogin. There is an unrelated tool of the same name for OIDC, known by its flags.
 pub(super) fn is_kubelogin(exec: &ExecConfig) -> bool {
     let name = plugin_name(exec);
-    let name = name.strip_suffix(".exe").unwrap_or(&name);
-    name == "kubelogin"
+    name.strip_suffix(".exe").unwrap_or(&name) == "kubelogin"
+        && !exec.args.iter().flatten().any(|argument| argument.starts_with("--oidc-"))
 }
 
 /// Runs nothing; only for telling what the connection will use.

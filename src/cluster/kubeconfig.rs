@@ -252,6 +252,7 @@ fn target(mut selected: Selected, options: &ConnectOptions, environment: &Enviro
         config.root_cert = authorities(cluster)?;
     }
     check_certificate_files(&selected.user)?;
+    check_impersonation(&selected.user)?;
 
     let mut exec = selected.user.exec.take();
     // A token or password given explicitly wins over the plugin, and then the plugin is not run.
@@ -430,6 +431,16 @@ fn check_certificate_files(user: &AuthInfo) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The API server would answer with an error that does not name the flag.
+fn check_impersonation(user: &AuthInfo) -> Result<(), Fault> {
+    let more =
+        user.impersonate_uid.is_some() || user.impersonate_groups.as_ref().is_some_and(|groups| !groups.is_empty());
+    if more && user.impersonate.is_none() {
+        return Err(Fault::new(FaultKind::Malformed, "--as-group and --as-uid need --as"));
+    }
+    Ok(())
+}
+
 fn in_cluster(options: &ConnectOptions, environment: &Environment, files: &Files) -> Result<Target, Fault> {
     if !environment.in_cluster {
         return Err(Fault::new(
@@ -444,6 +455,7 @@ fn in_cluster(options: &ConnectOptions, environment: &Environment, files: &Files
     })?;
     config.proxy_url = proxy::choose(&config.cluster_url, None, &environment.proxies)?;
     override_user(&mut config.auth_info, options);
+    check_impersonation(&config.auth_info)?;
     if options.insecure_skip_tls_verify {
         config.accept_invalid_certs = true;
         config.root_cert_file = None;

@@ -3,7 +3,10 @@
 use super::{INGRESS_NAMESPACE, Reach, Request, SYSTEM_NAMESPACE, Source, new_collector};
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::webhook;
-use crate::model::{Controller, ControllerKind, Meta};
+use crate::model::{
+    ConfigMap, Controller, ControllerKind, EndpointSlice, Event, Meta, MetaOnly, Namespace, Pod, Service,
+    WebhookConfiguration,
+};
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
@@ -61,8 +64,8 @@ macro_rules! source {
 }
 
 macro_rules! object {
-    ($id:ident, $resource:literal, $reach:expr, $field:ident) => {
-        source!($id, $resource, $reach, $field, |bytes| serde_json::from_slice(bytes), Some(|object| &object.metadata))
+    ($id:ident, $type:ty, $resource:literal, $reach:expr, $field:ident) => {
+        source!($id, $resource, $reach, $field, |bytes| serde_json::from_slice::<$type>(bytes), Some(|object: &$type| &object.metadata))
     };
 }
 
@@ -84,7 +87,7 @@ const fn plain(api: Api) -> Reach {
 pub static SOURCES: &[Source] = &[
     source!(Version, "/version", Reach::Fixed(|| vec![Request::Raw("/version")]), version, |bytes| serde_json::from_slice(bytes), None),
     object!(
-        Namespaces,
+        Namespaces, Namespace,
         "namespaces",
         Reach::OrElse(
             || list(NAMESPACES, None, None),
@@ -96,12 +99,12 @@ pub static SOURCES: &[Source] = &[
         namespaces
     ),
     object!(
-        MutatingWebhooks,
+        MutatingWebhooks, WebhookConfiguration,
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         Reach::Fixed(|| vec![list(MUTATING_WEBHOOKS, None, None)]),
         mutating_webhooks
     ),
-    object!(SystemPods, "pods", Reach::Fixed(|| vec![list(PODS, Some(SYSTEM_NAMESPACE), None)]), system_pods),
+    object!(SystemPods, Pod, "pods", Reach::Fixed(|| vec![list(PODS, Some(SYSTEM_NAMESPACE), None)]), system_pods),
     controller!(
         SystemDeployments,
         "deployments.apps",
@@ -110,26 +113,26 @@ pub static SOURCES: &[Source] = &[
         Deployment
     ),
     object!(
-        SystemServices,
+        SystemServices, Service,
         "services",
         Reach::Fixed(|| vec![list(SERVICES, Some(SYSTEM_NAMESPACE), None)]),
         system_services
     ),
     object!(
-        SystemEndpoints,
+        SystemEndpoints, EndpointSlice,
         "endpointslices.discovery.k8s.io",
         Reach::Fixed(|| vec![list(ENDPOINT_SLICES, Some(SYSTEM_NAMESPACE), None)]),
         system_endpoints
     ),
     object!(
-        SystemConfigMaps,
+        SystemConfigMaps, ConfigMap,
         "configmaps",
         Reach::Fixed(|| vec![list(CONFIG_MAPS, Some(SYSTEM_NAMESPACE), None)]),
         system_config_maps
     ),
-    object!(Istiods, "pods", Reach::Fixed(|| vec![list(PODS, None, Some("app=istiod"))]), istiods),
+    object!(Istiods, Pod, "pods", Reach::Fixed(|| vec![list(PODS, None, Some("app=istiod"))]), istiods),
     object!(
-        WebhookServices,
+        WebhookServices, Service,
         "services",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
@@ -137,7 +140,7 @@ pub static SOURCES: &[Source] = &[
         webhook_services
     ),
     object!(
-        WebhookEndpoints,
+        WebhookEndpoints, EndpointSlice,
         "endpointslices.discovery.k8s.io",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_services(snapshot)
@@ -151,7 +154,7 @@ pub static SOURCES: &[Source] = &[
         webhook_endpoints
     ),
     object!(
-        WebhookConfigMaps,
+        WebhookConfigMaps, ConfigMap,
         "configmaps",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_injector_maps(snapshot)
@@ -162,7 +165,7 @@ pub static SOURCES: &[Source] = &[
         webhook_config_maps
     ),
     object!(
-        OperatorCrd,
+        OperatorCrd, MetaOnly,
         "customresourcedefinitions.apiextensions.k8s.io",
         Reach::Fixed(|| {
             vec![Request::Get(GetRequest {
@@ -175,7 +178,7 @@ pub static SOURCES: &[Source] = &[
         operator_crd
     ),
     object!(
-        GatewayServices,
+        GatewayServices, Service,
         "services",
         Reach::Fixed(|| {
             vec![
@@ -192,9 +195,9 @@ pub static SOURCES: &[Source] = &[
         gateway_deployments,
         Deployment
     ),
-    object!(Pods, "pods", plain(PODS), pods),
+    object!(Pods, Pod, "pods", plain(PODS), pods),
     object!(
-        ReplicaSets,
+        ReplicaSets, MetaOnly,
         "replicasets.apps",
         Reach::Scoped { api: REPLICA_SETS, fields: None, metadata_only: true },
         replica_sets
@@ -205,7 +208,7 @@ pub static SOURCES: &[Source] = &[
     controller!(Jobs, "jobs.batch", plain(JOBS), jobs, Job),
     controller!(CronJobs, "cronjobs.batch", plain(CRON_JOBS), cron_jobs, CronJob),
     object!(
-        RefusalEvents,
+        RefusalEvents, Event,
         "events",
         Reach::Scoped { api: EVENTS, fields: Some("reason=FailedCreate"), metadata_only: false },
         refusal_events

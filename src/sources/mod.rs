@@ -3,7 +3,7 @@
 //! The same decoder fills the snapshot from a live answer and from a bundle.
 
 mod catalog;
-mod collect;
+pub mod collect;
 
 pub use catalog::{SOURCES, source};
 pub use collect::{Collector, new_collector};

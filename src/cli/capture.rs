@@ -1,0 +1,111 @@
+//! `capture`.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::exit::Exit;
+use super::session::{self, DefaultScope};
+use super::ui;
+use crate::bundle;
+use crate::engine::Severity;
+use crate::report::Format;
+use crate::snapshot::Snapshot;
+use crate::sources::SOURCES;
+
+/// Write a redacted bundle that every command reads with --from
+///
+/// Gathers what all checks and views need: no Secrets, no logs, environment values only where a verdict needs them.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
+)]
+pub struct CaptureArgs {
+    /// File to write; default: kubectl-asm-CONTEXT-TIME.tar.gz; `-` is stdout
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Time for the whole run
+    #[arg(long, value_name = "TIME", default_value = "60")]
+    timeout: u64,
+}
+
+/// Runs `capture`.
+pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
+    let report = ReportArgs {
+        output: Format::Text,
+        from: None,
+        timeout: Duration::from_secs(args.timeout),
+        fail_on: Severity::Error,
+        only: Vec::new(),
+        skip: Vec::new(),
+        allow_gaps: false,
+        facts: None,
+        no_color: false,
+        verbose: None,
+        now: None,
+    };
+    let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
+    let gathered = match session::live(connection, &args.scope, &report, DefaultScope::All, sources, true) {
+        Ok(gathered) => gathered,
+        Err(error) => {
+            ui::message(&crate::report::text::render_error(&error, &ui::stderr_style(false)));
+            return Exit::Unable;
+        }
+    };
+    let Some(recorder) = gathered.recorder else { return Exit::Unable };
+    let path = args.file.clone().unwrap_or_else(|| default_name(&gathered.snapshot));
+    if let Err(message) = write(&path, &gathered.snapshot, recorder) {
+        ui::message(&format!("error: {message}\n"));
+        return Exit::Unable;
+    }
+    let failed: Vec<_> =
+        SOURCES.iter().filter(|source| !(source.state)(&gathered.snapshot).faults.is_empty()).map(|s| s.resource).collect();
+    if path.as_os_str() != "-" {
+        ui::message(&format!("wrote {}\n", path.display()));
+    }
+    if failed.is_empty() {
+        return Exit::Clean;
+    }
+    ui::message(&format!("? not in it, because it could not be read: {}\n", failed.join(", ")));
+    Exit::Gaps
+}
+
+fn default_name(snapshot: &Snapshot) -> PathBuf {
+    let context: String = snapshot
+        .origin
+        .context
+        .as_deref()
+        .unwrap_or("cluster")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .collect();
+    let time = snapshot.origin.captured_at.map_or_else(String::new, |t| t.strftime("%Y%m%dT%H%M%SZ").to_string());
+    PathBuf::from(format!("kubectl-asm-{context}-{time}.tar.gz"))
+}
+
+/// A bundle appears under its name only when it is complete.
+fn write(path: &std::path::Path, snapshot: &Snapshot, recorder: bundle::Recorder) -> Result<(), String> {
+    if path.as_os_str() == "-" {
+        let mut out = std::io::stdout().lock();
+        bundle::write(&mut out, snapshot, recorder).map_err(|error| error.to_string())?;
+        return out.flush().map_err(|error| error.to_string());
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{} cannot be {what}: {error}", path.display());
+    let mut file = std::fs::File::create(&part).map_err(|error| failed("created", &error))?;
+    let written = bundle::write(&mut file, snapshot, recorder)
+        .map_err(|error| failed("written", &error))
+        .and_then(|()| file.sync_all().map_err(|error| failed("written", &error)))
+        .and_then(|()| std::fs::rename(&part, path).map_err(|error| failed("written", &error)));
+    if written.is_err() {
+        // What is left of a failed write is of no use; that it stays is no second error.
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}

@@ -1,0 +1,439 @@
+//! `inject-check`.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::exit::Exit;
+use super::manifest::{self, Planned};
+use super::session::{self, DefaultScope, Job};
+use super::ui;
+use crate::engine::lens::World;
+use crate::engine::{Area, Finding};
+use crate::mesh::injection::{Candidate, DecidedBy, Reason, Verdict};
+use crate::mesh::proxy::ProxyKind;
+use crate::mesh::revision::AsmRevision;
+use crate::mesh::workload::Workload;
+use crate::model::LabelSelector;
+use crate::model::selector::Requirement;
+use crate::report::view::{InjectView, NextView, NowView, PodCount, WorkloadView};
+use crate::report::{ErrorDocument, Report, View};
+use crate::snapshot::SourceId;
+
+/// Why workloads have a sidecar, or not, and what their next restart does
+///
+/// Works for workloads without pods, and with -f for manifests that are not applied yet.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kubectl asm inject-check -n shop\n  kubectl asm inject-check deploy/cart -n shop -o wide\n  kubectl asm inject-check -f app.yaml --expect injected     # a gate before kubectl apply\n  kubectl asm inject-check -A -l app=cart"
+)]
+pub struct InjectCheckArgs {
+    /// One workload, e.g. deploy/cart, sts/db, pod/probe
+    #[arg(value_name = "TYPE/NAME")]
+    target: Option<String>,
+    /// Only workloads whose pods carry these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Judge the workloads of this manifest instead (`-` is stdin)
+    #[arg(long, short = 'f', value_name = "FILE")]
+    filename: Option<PathBuf>,
+    /// Exit with 1 unless every row's next pod is so
+    #[arg(long, value_enum, value_name = "WHAT")]
+    expect: Option<Expect>,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Expect {
+    Injected,
+    None,
+}
+
+const VIEW: &[SourceId] = &[
+    SourceId::MutatingWebhooks,
+    SourceId::SystemServices,
+    SourceId::SystemEndpoints,
+    SourceId::SystemConfigMaps,
+    SourceId::SystemPods,
+    SourceId::SystemDeployments,
+    SourceId::WebhookServices,
+    SourceId::WebhookEndpoints,
+    SourceId::WebhookConfigMaps,
+    SourceId::Namespaces,
+    SourceId::Pods,
+    SourceId::ReplicaSets,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Jobs,
+    SourceId::CronJobs,
+];
+
+/// Which workloads are asked about.
+struct Filter {
+    target: Option<(String, String)>,
+    selector: Option<LabelSelector>,
+}
+
+/// Runs `inject-check`.
+pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
+    let (filter, planned) = match inputs(args) {
+        Ok(inputs) => inputs,
+        Err(message) => return refuse(args, message),
+    };
+    let fallback = args.scope.namespace.first().cloned();
+    let shown = RefCell::new(Vec::new());
+    let job = Job {
+        default_scope: DefaultScope::Context,
+        view_needs: VIEW,
+        view: &|world, findings| {
+            let rows = match &planned {
+                Some(planned) => planned.iter().map(|p| planned_row(world, p, fallback.as_deref())).collect(),
+                None => rows(world, &filter, findings),
+            };
+            shown.replace(rows.clone());
+            View::Inject(InjectView { workloads: rows })
+        },
+        concerns: &|finding| {
+            planned.is_none() && (filter.target.is_none() && filter.selector.is_none() || names_target(&filter, finding))
+        },
+        areas: Some(&[
+            Area::Environment,
+            Area::ControlPlane,
+            Area::Injection,
+            Area::Webhooks,
+            Area::Upgrade,
+            Area::Proxies,
+            Area::Conflicts,
+        ]),
+    };
+    let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
+    let rows = shown.into_inner();
+    if let Some((_, name)) = filter.target.as_ref().filter(|_| report.is_some() && rows.is_empty()) {
+        ui::message(&format!("error: workload {name} was not found\n"));
+        return Exit::Unable;
+    }
+    match (args.expect, report) {
+        (Some(expect), Some(_)) => gate(expect, &rows, exit),
+        _ => exit,
+    }
+}
+
+fn refuse(args: &InjectCheckArgs, message: String) -> Exit {
+    let error = ErrorDocument { kind: "usage".to_owned(), message, hints: Vec::new() };
+    match args.report.output {
+        crate::report::Format::Json | crate::report::Format::Yaml => {
+            let report = Report::of_error(error);
+            // The exit code says that it failed whether or not the document could be written.
+            let _ = ui::data(&crate::report::render(&report, args.report.output, &ui::stdout_style(true)));
+        }
+        _ => ui::message(&crate::report::text::render_error(&error, &ui::stderr_style(args.report.no_color))),
+    }
+    Exit::Unable
+}
+
+fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {
+    let target = args.target.as_deref().map(parse_target).transpose()?;
+    let selector = args.selector.as_deref().map(parse_selector).transpose()?;
+    let planned = args.filename.as_deref().map(manifest::read).transpose()?;
+    if planned.as_ref().is_some_and(Vec::is_empty) {
+        return Err("the manifest holds no Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob".to_owned());
+    }
+    Ok((Filter { target, selector }, planned))
+}
+
+/// `deploy/cart` → (`Deployment`, `cart`), with kubectl's short names; a bare name means a Deployment or Pod of it.
+fn parse_target(text: &str) -> Result<(String, String), String> {
+    let (kind, name) = text.split_once('/').unwrap_or(("", text));
+    let kind = match kind.to_ascii_lowercase().trim_end_matches('s') {
+        "" => "",
+        "deploy" | "deployment" | "deployments.app" => "Deployment",
+        "st" | "statefulset" => "StatefulSet",
+        "d" | "daemonset" => "DaemonSet",
+        "job" => "Job",
+        "cj" | "cronjob" => "CronJob",
+        "r" | "replicaset" => "ReplicaSet",
+        "po" | "pod" => "Pod",
+        other => return Err(format!("{} is not a kind of workload", crate::model::quoted::printable(other))),
+    };
+    if name.is_empty() {
+        return Err("a workload is named TYPE/NAME, e.g. deploy/cart".to_owned());
+    }
+    Ok((kind.to_owned(), name.to_owned()))
+}
+
+/// kubectl's selector syntax: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`.
+fn parse_selector(text: &str) -> Result<LabelSelector, String> {
+    let mut selector = LabelSelector::default();
+    for part in split_selector(text) {
+        let part = part.trim();
+        let requirement = |key: &str, operator: &str, values: Vec<String>| Requirement {
+            key: key.trim().to_owned(),
+            operator: operator.to_owned(),
+            values,
+        };
+        let list = |values: &str| {
+            values.trim().trim_start_matches('(').trim_end_matches(')').split(',').map(|v| v.trim().to_owned()).collect()
+        };
+        let parsed = if let Some((key, values)) = part.split_once(" notin ") {
+            requirement(key, "NotIn", list(values))
+        } else if let Some((key, values)) = part.split_once(" in ") {
+            requirement(key, "In", list(values))
+        } else if let Some((key, value)) = part.split_once("!=") {
+            requirement(key, "NotIn", vec![value.trim().to_owned()])
+        } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+            requirement(key, "In", vec![value.trim().to_owned()])
+        } else if let Some(key) = part.strip_prefix('!') {
+            requirement(key, "DoesNotExist", Vec::new())
+        } else {
+            requirement(part, "Exists", Vec::new())
+        };
+        if parsed.key.is_empty() || parsed.key.contains(char::is_whitespace) {
+            return Err(format!("{} is not a label selector", crate::model::quoted::printable(text)));
+        }
+        selector.match_expressions.push(parsed);
+    }
+    Ok(selector)
+}
+
+/// Splits at commas outside parentheses.
+fn split_selector(text: &str) -> Vec<&str> {
+    let mut depth = 0_i32;
+    text.split(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        c == ',' && depth == 0
+    })
+    .collect()
+}
+
+fn asked(filter: &Filter, workload: &Workload<'_>) -> bool {
+    let named = filter.target.as_ref().is_none_or(|(kind, name)| {
+        (kind.is_empty() || workload.kind == *kind || kind == "Pod") && workload.name == *name
+            || (kind == "Pod" || kind.is_empty()) && workload.pods.iter().any(|(pod, _)| pod.metadata.name == *name)
+    });
+    let selected = filter.selector.as_ref().is_none_or(|selector| {
+        workload.template().is_some_and(|(meta, _)| selector.matches(&meta.labels) == Some(true))
+    });
+    named && selected
+}
+
+fn names_target(filter: &Filter, finding: &Finding) -> bool {
+    match &filter.target {
+        Some((_, name)) => {
+            finding.subject.name == *name
+                || finding.related.iter().any(|related| related.name == *name)
+                || finding.subject.kind == "Namespace"
+        }
+        None => true,
+    }
+}
+
+fn rows(world: &World<'_>, filter: &Filter, findings: &[Finding]) -> Vec<WorkloadView> {
+    world
+        .workloads
+        .iter()
+        .filter(|workload| asked(filter, workload))
+        .map(|workload| WorkloadView {
+            kind: workload.kind.clone(),
+            namespace: workload.namespace.to_owned(),
+            name: workload.name.clone(),
+            pods: PodCount { total: workload.pods.len(), injected: workload.injected_pods() },
+            now: now(world, workload),
+            next_restart: next(world, &workload.next),
+            codes: codes(workload, findings),
+        })
+        .collect()
+}
+
+fn codes(workload: &Workload<'_>, findings: &[Finding]) -> Vec<String> {
+    let mut codes: Vec<String> = findings
+        .iter()
+        .flat_map(Finding::walk)
+        .filter(|finding| {
+            let subject = &finding.subject;
+            let is = |kind: &str, namespace: Option<&str>, name: &str| {
+                kind == workload.kind && namespace == Some(workload.namespace) && name == workload.name
+            };
+            is(&subject.kind, subject.namespace.as_deref(), &subject.name)
+                || subject.kind == "Namespace" && subject.name == workload.namespace
+                || finding.related.iter().any(|r| is(&r.kind, r.namespace.as_deref(), &r.name))
+        })
+        .map(|finding| finding.code.clone())
+        .collect();
+    codes.sort();
+    codes.dedup();
+    codes
+}
+
+fn now(world: &World<'_>, workload: &Workload<'_>) -> NowView {
+    let revisions: Vec<String> = workload.revisions().into_iter().map(str::to_owned).collect();
+    let gone = revisions
+        .iter()
+        .filter(|revision| {
+            world.is_installed().is_some()
+                && AsmRevision::parse(revision).is_some()
+                && !world.revisions.iter().any(|installed| installed.name == **revision)
+        })
+        .cloned()
+        .collect();
+    let kinds: Vec<ProxyKind> = workload.kinds().into_iter().collect();
+    let mut images: Vec<String> =
+        workload.pods.iter().filter_map(|(_, proxy)| proxy.as_ref().map(|proxy| proxy.image.to_owned())).collect();
+    images.sort();
+    images.dedup();
+    NowView {
+        injected: workload.injected().word().to_owned(),
+        revisions,
+        gone,
+        sidecar: match kinds[..] {
+            [] => "none",
+            [kind] => kind.word(),
+            _ => "mixed",
+        }
+        .to_owned(),
+        images,
+    }
+}
+
+fn planned_row(world: &World<'_>, planned: &Planned, fallback: Option<&str>) -> WorkloadView {
+    let scope = world.snapshot.scope.namespaces.as_deref().and_then(<[String]>::first).map(String::as_str);
+    let namespace = planned.namespace.as_deref().or(fallback).or(scope).unwrap_or("default");
+    let verdict = world.rules.verdict(Candidate {
+        namespace,
+        labels: &planned.template.labels,
+        annotations: &planned.template.annotations,
+        host_network: planned.spec.host_network,
+    });
+    WorkloadView {
+        kind: planned.kind.clone(),
+        namespace: namespace.to_owned(),
+        name: planned.name.clone(),
+        pods: PodCount::default(),
+        now: NowView {
+            injected: "noPods".to_owned(),
+            revisions: Vec::new(),
+            gone: Vec::new(),
+            sidecar: "none".to_owned(),
+            images: Vec::new(),
+        },
+        next_restart: next(world, &verdict),
+        codes: Vec::new(),
+    }
+}
+
+fn next(world: &World<'_>, verdict: &Verdict) -> NextView {
+    let image = verdict.webhook.as_deref().filter(|_| verdict.injected == Some(true)).and_then(|name| {
+        let injector = world.rules.injectors.iter().flatten().find(|injector| injector.name() == name)?;
+        world.rules.config(injector)?.proxy_image.clone()
+    });
+    NextView {
+        injected: verdict.injected,
+        revision: verdict.revision.clone(),
+        decided_by: match verdict.decided_by {
+            DecidedBy::Webhook => "webhook",
+            DecidedBy::Istiod => "istiod",
+            DecidedBy::Blocked => "blocked",
+            DecidedBy::Unknown => "unknown",
+        }
+        .to_owned(),
+        reason: reason(&verdict.reason),
+        webhook: verdict.webhook.clone(),
+        image,
+    }
+}
+
+/// Why, in a few words: they stand in a table's last column.
+fn reason(reason: &Reason) -> String {
+    use crate::mesh::webhook::Backend;
+    match reason {
+        Reason::NamespaceLabel => "namespace label".to_owned(),
+        Reason::PodLabel => "pod label istio.io/rev".to_owned(),
+        Reason::OtherSelector => "the webhook's selectors".to_owned(),
+        Reason::SeveralInjectors(names) => format!("{} injectors match: {}", names.len(), names.join(", ")),
+        Reason::NotAsked => "neither namespace nor pod asks for it".to_owned(),
+        Reason::InjectionLabelCancels => "istio-injection cancels istio.io/rev".to_owned(),
+        Reason::InjectionLabelInert => "istio-injection does nothing here".to_owned(),
+        Reason::UnknownRevision(name) => format!("revision {name} does not exist"),
+        Reason::LabelOptsOut => "pod label inject=false".to_owned(),
+        Reason::Excluded(name) => format!("the webhook of {name} excludes it"),
+        Reason::HostNetwork => "hostNetwork".to_owned(),
+        Reason::IgnoredNamespace => "istiod ignores this namespace".to_owned(),
+        Reason::OptsOut(text) => format!("pod says inject={text}"),
+        Reason::NeverSelector => "neverInjectSelector".to_owned(),
+        Reason::Policy(policy) => format!("injector policy is {}", if policy.is_empty() { "off" } else { policy }),
+        Reason::NoBackend(Backend::NoService) => "the injector's service is gone".to_owned(),
+        Reason::NoBackend(_) => "the injector has no ready endpoint".to_owned(),
+        Reason::NoBackendIgnored => "the injector does not answer and is ignored".to_owned(),
+        Reason::MatchConditions(name) => format!("{name} has matchConditions"),
+        Reason::UnknownOperator(name) => format!("{name} has a selector of an unknown kind"),
+        Reason::NoInjectorConfig => "the injector's configuration could not be read".to_owned(),
+        Reason::UnknownVersion => "depends on istiod's version, which is not known".to_owned(),
+        Reason::NoNamespace => "the namespace could not be read".to_owned(),
+        Reason::NoWebhooks => "webhooks could not be read".to_owned(),
+    }
+}
+
+/// `--expect`: every row's next pod must be as said.
+fn gate(expect: Expect, rows: &[WorkloadView], exit: Exit) -> Exit {
+    let mut worst = Exit::Clean;
+    for row in rows {
+        let (wanted, word) = match expect {
+            Expect::Injected => (true, "injected"),
+            Expect::None => (false, "none"),
+        };
+        // A refused pod is neither.
+        let answer = row.next_restart.injected.filter(|_| row.next_restart.decided_by != "blocked");
+        if answer == Some(wanted) {
+            continue;
+        }
+        let refused = row.next_restart.decided_by == "blocked";
+        if answer.is_none() && !refused {
+            if worst == Exit::Clean {
+                worst = Exit::Gaps;
+            }
+        } else {
+            worst = Exit::Findings;
+        }
+        ui::message(&format!(
+            "{}/{} in {}: expected {word}: {}\n",
+            row.kind.to_lowercase(),
+            row.name,
+            row.namespace,
+            row.next_restart.reason
+        ));
+    }
+    if matches!(exit, Exit::Unable | Exit::Interrupted) { exit } else { worst }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn targets_use_kubectls_short_names() {
+        for (text, kind) in [("deploy/a", "Deployment"), ("sts/a", "StatefulSet"), ("ds/a", "DaemonSet"), ("pods/a", "Pod"), ("a", "")] {
+            assert_eq!(parse_target(text).unwrap(), (kind.to_owned(), "a".to_owned()), "{text}");
+        }
+        assert!(parse_target("svc/a").is_err() && parse_target("deploy/").is_err());
+    }
+
+    #[test]
+    fn selectors_use_kubectls_syntax() {
+        let labels = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())].into();
+        for (text, expected) in [
+            ("a=1", true),
+            ("a==1,b!=3", true),
+            ("a in (1,2),b notin (3)", true),
+            ("a,!c", true),
+            ("a=2", false),
+            ("c", false),
+        ] {
+            assert_eq!(parse_selector(text).unwrap().matches(&labels), Some(expected), "{text}");
+        }
+        assert!(parse_selector("a b").is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line: one file per command.
+
+mod args;
+mod capture;
+mod exit;
+mod explain;
+mod generate;
+mod inject_check;
+mod manifest;
+mod session;
+mod status;
+mod ui;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use exit::Exit;
+
+/// What is wrong with the Istio add-on of an AKS cluster, why, and what to type.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kubectl-asm",
+    version,
+    about,
+    disable_help_subcommand = true,
+    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm capture                      a redacted bundle to mail or keep"
+)]
+struct Cli {
+    #[command(flatten)]
+    connection: args::ConnectionArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Status(status::StatusArgs),
+    InjectCheck(inject_check::InjectCheckArgs),
+    Capture(capture::CaptureArgs),
+    Explain(explain::ExplainArgs),
+    Version(version::VersionArgs),
+    Completion(CompletionArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+/// Print a completion script for a shell
+///
+/// Example: `source <(kubectl asm completion bash)`
+#[derive(clap::Args, Debug)]
+struct CompletionArgs {
+    /// Shell
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
+
+/// Parses the command line, runs the command, and turns its end into an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A check that breaks is reported as such; the panic's own text would only disturb.
+    std::panic::set_hook(Box::new(|_| {}));
+    run(std::env::args_os()).into()
+}
+
+/// The command as it is called: kubectl's plugins are found as `kubectl-asm` and used as `kubectl asm`.
+fn command() -> clap::Command {
+    Cli::command().bin_name("kubectl asm")
+}
+
+fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wanted = !error.use_stderr();
+            let text = error.render().to_string();
+            if wanted {
+                return print(&text);
+            }
+            ui::message(&text);
+            return Exit::Unable;
+        }
+    };
+    let connection = &cli.connection;
+    match cli.command {
+        Command::Status(args) => status::run(connection, &args),
+        Command::InjectCheck(args) => inject_check::run(connection, &args),
+        Command::Capture(args) => capture::run(connection, &args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Version(args) => version::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Completion(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "kubectl-asm", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn print(text: &str) -> Exit {
+    match ui::data(text) {
+        Ok(()) => Exit::Clean,
+        Err(error) => {
+            ui::message(&format!("error: stdout cannot be written: {error}\n"));
+            Exit::Unable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

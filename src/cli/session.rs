@@ -1,0 +1,309 @@
+//! What every judging command does: get a snapshot, run checks, print a report, choose the exit code.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::exit::{self, Exit, Policy};
+use super::ui::{self, ProgressLine};
+use crate::checks;
+use crate::cluster::Cluster;
+use crate::engine::lens::World;
+use crate::engine::run::{Outcome, Status};
+use crate::engine::{Area, Check, Finding, run};
+use crate::facts::Facts;
+use crate::gather::{self, Gathered, Plan};
+use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
+use crate::snapshot::{Fault, FaultKind, Scope, Section, Snapshot, SourceId, StateKind};
+use crate::sources::SOURCES;
+use crate::sources::collect::undecodable_fault;
+
+/// Which namespaces a command looks at when none is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultScope {
+    /// All of them.
+    All,
+    /// The context's.
+    Context,
+}
+
+/// A command's part of a judging run.
+pub struct Job<'j> {
+    /// Scope without flags.
+    pub default_scope: DefaultScope,
+    /// What its view needs besides the checks.
+    pub view_needs: &'j [SourceId],
+    /// Makes its view.
+    pub view: &'j dyn Fn(&World<'_>, &[Finding]) -> View,
+    /// Keeps only the findings that belong to what was asked about.
+    pub concerns: &'j dyn Fn(&Finding) -> bool,
+    /// Only these areas, when the user names none.
+    pub areas: Option<&'j [Area]>,
+}
+
+/// Runs a command; whatever happens is printed in the chosen format.
+pub fn judge(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportArgs, job: &Job<'_>) -> (Exit, Option<Report>) {
+    let outcome = prepare(connection, scope, args, job);
+    let (report, policy) = match outcome {
+        Ok(done) => done,
+        Err(error) => (
+            Report::of_error(error),
+            Policy { fail_on: args.fail_on, allow_gaps: args.allow_gaps, interrupted: false, narrowed: false, not_installed: false },
+        ),
+    };
+    let exit = exit::of_report(&report, policy);
+    if let (Some(error), false) = (&report.error, matches!(args.output, Format::Json | Format::Yaml)) {
+        ui::message(&report::text::render_error(error, &ui::stderr_style(args.no_color)));
+        return (exit, None);
+    }
+    let text = report::render(&report, args.output, &ui::stdout_style(args.no_color));
+    match ui::data(&text) {
+        Ok(()) => (exit, Some(report)),
+        Err(error) => {
+            ui::message(&format!("error: stdout cannot be written: {error}\n"));
+            (Exit::Unable, None)
+        }
+    }
+}
+
+fn usage(message: impl Into<String>) -> ErrorDocument {
+    ErrorDocument { kind: "usage".to_owned(), message: message.into(), hints: Vec::new() }
+}
+
+fn prepare(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    job: &Job<'_>,
+) -> Result<(Report, Policy), ErrorDocument> {
+    let facts = load_facts(args.facts.as_deref())?;
+    let selected = select(&args.only, &args.skip, job.areas)?;
+    let mut needs: BTreeSet<SourceId> = job.view_needs.iter().copied().collect();
+    needs.insert(SourceId::Version);
+    for check in &selected {
+        needs.extend(check.inputs.iter().chain(check.uses));
+    }
+    let start = Instant::now();
+    let snapshot = match &args.from {
+        Some(from) => from_bundle(from, connection, scope, job.default_scope)?,
+        None => live(connection, scope, args, job.default_scope, needs, false)?.snapshot,
+    };
+    let missing = missing_namespaces(&snapshot, scope);
+    if let Some(name) = missing.first() {
+        return Err(ErrorDocument {
+            kind: "namespace".to_owned(),
+            message: format!("namespace {name} does not exist"),
+            hints: vec!["which namespaces are there?".to_owned(), "   kubectl get namespaces".to_owned()],
+        });
+    }
+    let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
+    let world = World::new(&snapshot, &facts, now);
+    let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
+    let findings: Vec<Finding> = findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(f))).collect();
+    let view = (job.view)(&world, &findings);
+    let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(&facts));
+    report.gaps = gaps(&snapshot, &selected, &outcomes);
+    report = report.with_results(findings, &outcomes);
+    report.view = view;
+    if args.verbose.is_some() {
+        ui::message(&format!("judged in {} ms\n", start.elapsed().as_millis()));
+    }
+    let policy = Policy {
+        fail_on: args.fail_on,
+        allow_gaps: args.allow_gaps,
+        interrupted: snapshot.interrupted,
+        narrowed: snapshot.pods.state().fallback.is_some(),
+        not_installed: world.is_installed() == Some(false),
+    };
+    Ok((report, policy))
+}
+
+fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
+    let wrong = |message: String| ErrorDocument { kind: "facts".to_owned(), message, hints: Vec::new() };
+    match path {
+        None => Facts::built_in().map_err(wrong),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| wrong(format!("the facts file {} cannot be read: {error}", path.display())))?;
+            Facts::with_overlay(&text, &path.display().to_string()).map_err(wrong)
+        }
+    }
+}
+
+/// The checks that `--only` and `--skip` leave.
+fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Result<Vec<&'static Check>, ErrorDocument> {
+    let known = |word: &String| {
+        checks::all().any(|check| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
+    };
+    if let Some(word) = only.iter().chain(skip).find(|word| !known(word)) {
+        let mut error = usage(format!("{} is neither a code nor an area", crate::model::quoted::printable(word)));
+        error.hints = vec!["all codes:".to_owned(), "   kubectl asm explain".to_owned()];
+        return Err(error);
+    }
+    let named = |list: &[String], check: &Check| {
+        list.iter().any(|word| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
+    };
+    Ok(checks::all()
+        .filter(|check| {
+            if only.is_empty() { areas.is_none_or(|areas| areas.contains(&check.area)) } else { named(only, check) }
+        })
+        .filter(|check| !named(skip, check))
+        .collect())
+}
+
+fn from_bundle(
+    from: &str,
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    default_scope: DefaultScope,
+) -> Result<Snapshot, ErrorDocument> {
+    if let Some(flag) = connection.given() {
+        return Err(usage(format!("{flag} does not go with --from: a bundle is read without a cluster")));
+    }
+    let mut snapshot = match from {
+        "demo" => crate::bundle::read_demo(),
+        path => crate::bundle::read_path(Path::new(path)),
+    }
+    .map_err(|error| error.document())?;
+    // A bundle has no context whose namespace could be meant, so without -n it is looked at as a whole.
+    let _ = default_scope;
+    if !scope.namespace.is_empty() && !scope.all_namespaces {
+        let mut asked = scope.namespace.clone();
+        asked.retain(|name| snapshot.scope.contains(name) || !namespace_read(&snapshot));
+        if let Some(outside) = scope.namespace.iter().find(|name| !snapshot.scope.contains(name)) {
+            return Err(ErrorDocument {
+                kind: "namespace".to_owned(),
+                message: format!("namespace {outside} is not in this bundle"),
+                hints: Vec::new(),
+            });
+        }
+        snapshot.scope = Scope { namespaces: Some(asked) };
+    }
+    Ok(snapshot)
+}
+
+fn namespace_read(snapshot: &Snapshot) -> bool {
+    snapshot.namespaces.items().is_some()
+}
+
+/// Reads a cluster.
+///
+/// # Errors
+/// When there is no connection, or the credentials are not accepted.
+pub fn live(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    default_scope: DefaultScope,
+    sources: BTreeSet<SourceId>,
+    record: bool,
+) -> Result<Gathered, ErrorDocument> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
+        ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
+    })?;
+    let gathered = runtime.block_on(async {
+        let connect = async {
+            let cluster = Cluster::connect(&connection.options()).await?;
+            cluster.version().await?;
+            Ok::<_, Fault>(cluster)
+        };
+        let cluster = match tokio::time::timeout(args.timeout, connect).await {
+            Ok(cluster) => cluster.map_err(|fault| ErrorDocument::of_fault(&fault))?,
+            Err(_) => {
+                let fault = Fault::new(
+                    FaultKind::Timeout,
+                    format!("the API server did not answer within {} s", args.timeout.as_secs()),
+                )
+                .hint("does kubectl work from this console?")
+                .hint("   kubectl get namespace");
+                return Err(ErrorDocument::of_fault(&fault));
+            }
+        };
+        let namespace = cluster.info().namespace.clone();
+        let namespaces = match (scope.all_namespaces, scope.namespace.is_empty(), default_scope) {
+            (true, ..) | (_, true, DefaultScope::All) => None,
+            (_, false, _) => Some(scope.namespace.clone()),
+            (_, true, DefaultScope::Context) => Some(vec![namespace.clone()]),
+        };
+        let plan = Plan {
+            sources,
+            scope: Scope { namespaces },
+            fallback: (!scope.all_namespaces).then_some(namespace),
+            timeout: args.timeout,
+            record,
+        };
+        let mut line = ProgressLine::new();
+        let stop = async {
+            // Without a handler for the signal the run simply cannot be stopped early.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let start = Instant::now();
+        let gathered = gather::gather(&cluster, &plan, stop, &mut |progress| line.update(progress)).await;
+        line.clear();
+        if args.verbose.is_some() {
+            let traffic = cluster.traffic();
+            ui::message(&format!(
+                "read in {} ms: {} requests, {} bytes\n",
+                start.elapsed().as_millis(),
+                traffic.requests,
+                traffic.bytes
+            ));
+        }
+        Ok(gathered)
+    });
+    // Reads that still hang must not keep the process alive.
+    runtime.shutdown_background();
+    gathered
+}
+
+/// Namespaces that were named but do not exist, as far as that can be known.
+fn missing_namespaces<'s>(snapshot: &Snapshot, scope: &'s ScopeArgs) -> Vec<&'s str> {
+    let Section::Collected(namespaces) = &snapshot.namespaces else { return Vec::new() };
+    if scope.all_namespaces || !namespaces.is_complete() {
+        return Vec::new();
+    }
+    scope
+        .namespace
+        .iter()
+        .filter(|name| !namespaces.items.iter().any(|ns| ns.metadata.name == **name))
+        .map(String::as_str)
+        .collect()
+}
+
+/// Everything that could not be read, with the checks that cost.
+fn gaps(snapshot: &Snapshot, selected: &[&'static Check], outcomes: &[Outcome]) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for source in SOURCES {
+        let state = (source.state)(snapshot);
+        if state.kind == StateKind::NotRequested {
+            continue;
+        }
+        let checks: Vec<String> = selected
+            .iter()
+            .zip(outcomes)
+            .filter(|(check, outcome)| {
+                check.inputs.contains(&source.id) && matches!(outcome.status, Status::NotChecked(_))
+            })
+            .map(|(check, _)| check.code.to_owned())
+            .collect();
+        let broken = (!state.undecodable.is_empty()).then(|| undecodable_fault(state.undecodable));
+        for fault in state.faults.iter().chain(&broken) {
+            gaps.push(gap(source.id, fault, checks.clone(), &fault.message));
+        }
+        if let Some(fault) = state.fallback {
+            // The server's version and namespaces by name lose nothing by it; workloads of other namespaces do.
+            let namespaces = snapshot.scope.namespaces.as_deref().unwrap_or_default().join(", ");
+            gaps.push(gap(source.id, fault, checks, &format!("{}; only namespace {namespaces} was examined", fault.message)));
+        }
+    }
+    gaps
+}
+
+fn gap(id: SourceId, fault: &Fault, checks: Vec<String>, hint: &str) -> Gap {
+    Gap { source: id.name(), kind: fault.kind, need: fault.need.clone(), checks, hint: hint.to_owned() }
+}

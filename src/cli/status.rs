@@ -1,0 +1,249 @@
+//! `status`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::exit::Exit;
+use super::session::{self, DefaultScope, Job};
+use crate::engine::lens::World;
+use crate::mesh::control_plane::tags;
+use crate::mesh::injection::REV;
+use crate::mesh::proxy::ProxyKind;
+use crate::mesh::workload::{Workload, is_managed_namespace};
+use crate::model::Service;
+use crate::report::View;
+use crate::report::view::{
+    GatewayDeployment, GatewayView, NamespaceView, ProxyImage, ReadyCount, RevisionView, StatusView, SupportView,
+    WorkloadCounts,
+};
+use crate::snapshot::SourceId;
+
+/// What is installed, what is wrong, and what to type
+///
+/// Looks at all namespaces unless -n is given; control plane, webhooks and namespace labels are always read.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kubectl asm status\n  kubectl asm status -n shop -n billing\n  kubectl asm status -o json | jq '.findings[].code'\n  kubectl asm status --only UPG,INJ03\n  kubectl asm status --from demo"
+)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What the inventory shows.
+const VIEW: &[SourceId] = &[
+    SourceId::SystemPods,
+    SourceId::SystemDeployments,
+    SourceId::GatewayServices,
+    SourceId::GatewayDeployments,
+    SourceId::Namespaces,
+    SourceId::Pods,
+    SourceId::ReplicaSets,
+    SourceId::Deployments,
+    SourceId::StatefulSets,
+    SourceId::DaemonSets,
+    SourceId::Jobs,
+    SourceId::CronJobs,
+];
+
+/// Runs `status`.
+pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
+    let job = Job {
+        default_scope: DefaultScope::All,
+        view_needs: VIEW,
+        view: &|world, _| View::Status(view(world)),
+        concerns: &|_| true,
+        areas: None,
+    };
+    session::judge(connection, &args.scope, &args.report, &job).0
+}
+
+/// State of a workload in the inventory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Inside,
+    Outside,
+    Broken,
+}
+
+fn view(world: &World<'_>) -> StatusView {
+    let snapshot = world.snapshot;
+    let read = |state: crate::snapshot::State<'_>| state.kind == crate::snapshot::StateKind::Collected;
+    let standings: Vec<(&Workload<'_>, Standing)> = world
+        .workloads
+        .iter()
+        .filter(|w| !w.is_managed(&world.rules) && !w.kinds().contains(&ProxyKind::ManagedGateway))
+        .map(|w| (w, standing(world, w)))
+        .collect();
+    let (namespaces, outside) = namespaces(world, &standings);
+    let injected = world.rules.injectors.is_some();
+    StatusView {
+        revisions: read(snapshot.system_deployments.state()).then(|| revisions(world)),
+        gateways: read(snapshot.gateway_services.state()).then(|| gateways(world)),
+        namespaces: read(snapshot.namespaces.state()).then_some(namespaces),
+        namespaces_outside: outside,
+        workloads: (read(snapshot.pods.state()) && injected).then(|| count(standings.iter().map(|(_, s)| *s))),
+        proxy_images: proxy_images(world),
+    }
+}
+
+/// Broken: cannot start, should have a sidecar and has not, or has one of a revision that is not installed.
+fn standing(world: &World<'_>, workload: &Workload<'_>) -> Standing {
+    let gone = !world.revisions.is_empty()
+        && workload.revisions().iter().any(|revision| {
+            crate::mesh::revision::AsmRevision::parse(revision).is_some()
+                && !world.revisions.iter().any(|installed| installed.name == *revision)
+        });
+    let blocked = workload.next.is_blocked();
+    let bare = workload.pods.len() > workload.injected_pods();
+    let unanswered = matches!(
+        workload.next.reason,
+        crate::mesh::injection::Reason::InjectionLabelCancels
+            | crate::mesh::injection::Reason::InjectionLabelInert
+            | crate::mesh::injection::Reason::UnknownRevision(_)
+    );
+    if gone || blocked || unanswered || workload.next.injected == Some(true) && bare {
+        Standing::Broken
+    } else if workload.injected_pods() > 0 || workload.next.injected == Some(true) {
+        Standing::Inside
+    } else {
+        Standing::Outside
+    }
+}
+
+fn count(standings: impl Iterator<Item = Standing>) -> WorkloadCounts {
+    standings.fold(WorkloadCounts::default(), |mut counts, standing| {
+        match standing {
+            Standing::Inside => counts.inside += 1,
+            Standing::Outside => counts.outside += 1,
+            Standing::Broken => counts.broken += 1,
+        }
+        counts
+    })
+}
+
+fn revisions(world: &World<'_>) -> Vec<RevisionView> {
+    let tags = world.rules.injectors.as_deref().map(tags).unwrap_or_default();
+    world
+        .revisions
+        .iter()
+        .map(|revision| {
+            let known = world.facts.revisions.get(&revision.name);
+            RevisionView {
+                name: revision.name.clone(),
+                version: revision.version().map(|version| version.to_string()),
+                istiods: ReadyCount { ready: revision.ready(), total: revision.total() },
+                support: SupportView {
+                    until: known.map(|known| known.end_of_life.date.to_string()),
+                    exact: known.is_some_and(|known| known.end_of_life.exact),
+                    state: world.facts.support(&revision.name, world.now).word().to_owned(),
+                    table: world.facts.as_of.to_string(),
+                },
+                tags: tags.iter().filter(|tag| tag.revision == revision.name).map(|tag| tag.name.clone()).collect(),
+            }
+        })
+        .collect()
+}
+
+fn gateways(world: &World<'_>) -> Vec<GatewayView> {
+    let services = world.snapshot.gateway_services.items().unwrap_or_default();
+    let deployments = world.snapshot.gateway_deployments.items().unwrap_or_default();
+    services
+        .iter()
+        .map(|service| GatewayView {
+            name: service.metadata.name.clone(),
+            namespace: service.metadata.namespace.clone(),
+            kind: gateway_kind(service).to_owned(),
+            addresses: service
+                .status
+                .load_balancer
+                .ingress
+                .iter()
+                .map(|address| if address.ip.is_empty() { address.hostname.clone() } else { address.ip.clone() })
+                .collect(),
+            deployments: deployments
+                .iter()
+                .filter(|d| {
+                    let labels = &d.template.metadata.labels;
+                    d.metadata.namespace == service.metadata.namespace
+                        && !service.spec.selector.is_empty()
+                        && service.spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+                })
+                .map(|d| GatewayDeployment {
+                    name: d.metadata.name.clone(),
+                    pods: ReadyCount { ready: d.ready as usize, total: d.desired.unwrap_or_default() as usize },
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Names and labels as <https://learn.microsoft.com/azure/aks/istio-deploy-ingress> and `…/istio-deploy-egress` give them.
+fn gateway_kind(service: &Service) -> &'static str {
+    match (service.metadata.name.as_str(), service.metadata.label("azureservicemesh/istio.component")) {
+        ("aks-istio-ingressgateway-external", _) => "external",
+        ("aks-istio-ingressgateway-internal", _) => "internal",
+        (_, Some("egress-gateway")) => "egress",
+        _ => "other",
+    }
+}
+
+/// Namespaces with something of the mesh, and how many have nothing.
+fn namespaces(world: &World<'_>, standings: &[(&Workload<'_>, Standing)]) -> (Vec<NamespaceView>, usize) {
+    let mut by_namespace: BTreeMap<&str, Vec<(&Workload<'_>, Standing)>> = BTreeMap::new();
+    for (workload, standing) in standings {
+        by_namespace.entry(workload.namespace).or_default().push((workload, *standing));
+    }
+    let mut rows = Vec::new();
+    let mut outside = 0;
+    for namespace in world.snapshot.namespaces.items().unwrap_or_default() {
+        let name = namespace.metadata.name.as_str();
+        if !world.snapshot.scope.contains(name) {
+            continue;
+        }
+        let own = by_namespace.get(name).map(Vec::as_slice).unwrap_or_default();
+        let workloads = count(own.iter().map(|(_, standing)| *standing));
+        let label = namespace.metadata.label(REV).filter(|_| !is_managed_namespace(name, &world.rules));
+        let probe = world.rules.verdict(crate::mesh::injection::Candidate {
+            namespace: name,
+            labels: &BTreeMap::new(),
+            annotations: &BTreeMap::new(),
+            host_network: false,
+        });
+        let unanswered = label.is_some() && probe.injected == Some(false);
+        if label.is_none() && workloads.inside + workloads.broken == 0 {
+            outside += 1;
+            continue;
+        }
+        rows.push(NamespaceView {
+            name: name.to_owned(),
+            label: label.map(str::to_owned),
+            revision: probe.revision.filter(|_| probe.injected == Some(true)),
+            state: if workloads.broken > 0 || unanswered { "broken" } else { "in" }.to_owned(),
+            workloads,
+        });
+    }
+    (rows, outside)
+}
+
+fn proxy_images(world: &World<'_>) -> Vec<ProxyImage> {
+    let mut images: BTreeMap<&str, (Option<String>, BTreeSet<(&str, &str)>)> = BTreeMap::new();
+    for workload in &world.workloads {
+        for (pod, proxy) in &workload.pods {
+            if let Some(proxy) = proxy {
+                let entry = images
+                    .entry(proxy.image)
+                    .or_insert_with(|| (proxy.version.as_ref().map(ToString::to_string), BTreeSet::new()));
+                entry.1.insert((&pod.metadata.namespace, &pod.metadata.name));
+            }
+        }
+    }
+    let mut all: Vec<_> = images
+        .into_iter()
+        .map(|(image, (version, pods))| ProxyImage { image: image.to_owned(), version, pods: pods.len() })
+        .collect();
+    all.sort_by(|a, b| b.pods.cmp(&a.pods).then_with(|| a.image.cmp(&b.image)));
+    all
+}

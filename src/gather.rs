@@ -1,0 +1,303 @@
+//! The live half: reads what is asked for, with bounded concurrency and one deadline, and freezes it.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+
+use crate::bundle::{Recorder, SourceRecorder};
+use crate::cluster::{Cluster, ListRequest, ListSink};
+use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Snapshot, SourceId, StateKind};
+use crate::sources::collect::End;
+use crate::sources::{Collector, Reach, Request, SOURCES, Source};
+
+/// How many lists run at once: enough to hide latency, few enough not to be throttled.
+const CONCURRENCY: usize = 8;
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The sources.
+    pub sources: BTreeSet<SourceId>,
+    /// Whose workloads.
+    pub scope: Scope,
+    /// Where to look when the whole cluster may not be read.
+    pub fallback: Option<String>,
+    /// Time for the whole run.
+    pub timeout: Duration,
+    /// Whether raw objects are kept for a bundle.
+    pub record: bool,
+}
+
+/// What happens during a gather.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Sources that have ended.
+    pub done: usize,
+    /// Sources in all.
+    pub total: usize,
+    /// Objects so far.
+    pub objects: usize,
+}
+
+/// A frozen world, and what a bundle is written from.
+pub struct Gathered {
+    /// The world.
+    pub snapshot: Snapshot,
+    /// Raw objects, where the plan asked for them.
+    pub recorder: Option<Recorder>,
+}
+
+struct Part {
+    source: &'static Source,
+    collector: Box<dyn Collector>,
+    recorder: Option<SourceRecorder>,
+    end: End,
+}
+
+/// Reads everything in the plan. Ends early when `stop` does, or when time is up: what was read stays.
+pub async fn gather(
+    cluster: &Cluster,
+    plan: &Plan,
+    stop: impl Future<Output = ()>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Gathered {
+    let mut snapshot = Snapshot { scope: plan.scope.clone(), ..Snapshot::default() };
+    let mut recorder = plan.record.then(Recorder::new);
+    let mut waiting: Vec<&'static Source> =
+        SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
+    let mut state = Progress { done: 0, total: waiting.len(), objects: 0 };
+    let mut started: BTreeSet<SourceId> = BTreeSet::new();
+    let mut finished: BTreeSet<SourceId> = BTreeSet::new();
+    let mut running = FuturesUnordered::new();
+    let deadline = tokio::time::sleep(plan.timeout);
+    tokio::pin!(deadline, stop);
+    let mut late = false;
+    loop {
+        while running.len() < CONCURRENCY {
+            let Some(next) = waiting.iter().position(|source| is_ready(source, plan, &finished)) else { break };
+            let source = waiting.remove(next);
+            started.insert(source.id);
+            let part = recorder.as_mut().map(|recorder| recorder.source(source.id));
+            running.push(read(cluster, source, requests(source, plan, &snapshot), plan, part));
+        }
+        if running.is_empty() {
+            break;
+        }
+        tokio::select! {
+            Some(part) = running.next() => {
+                let Part { source, collector, recorder: raw, end } = part;
+                state.done += 1;
+                state.objects += collector.len();
+                finished.insert(source.id);
+                collector.finish(&mut snapshot, end);
+                if let (Some(recorder), Some(raw)) = (recorder.as_mut(), raw) {
+                    recorder.keep(source.id, raw);
+                }
+                progress(state);
+            }
+            () = &mut deadline => { late = true; break; }
+            () = &mut stop => { snapshot.interrupted = true; break; }
+        }
+    }
+    drop(running);
+    for source in SOURCES.iter().filter(|s| plan.sources.contains(&s.id) && !finished.contains(&s.id)) {
+        let message = if late {
+            format!("{} did not come within {} s", source.resource, plan.timeout.as_secs())
+        } else {
+            format!("{} was not read: the run was interrupted", source.resource)
+        };
+        let fault = Fault::new(FaultKind::Timeout, message).hint("raise --timeout, or narrow the run with -n");
+        let end = End { kind: StateKind::Failed, faults: vec![fault], undecodable: Vec::new(), fallback: None };
+        (source.collector)().finish(&mut snapshot, end);
+    }
+    let narrowed = snapshot.pods.state().fallback.is_some();
+    if let (true, Some(namespace)) = (narrowed, &plan.fallback) {
+        snapshot.scope = Scope { namespaces: Some(vec![namespace.clone()]) };
+    }
+    snapshot.origin = Origin {
+        kind: OriginKind::Live,
+        context: cluster.info().context.clone(),
+        server: Some(cluster.info().server.clone()),
+        server_version: snapshot.version.items().and_then(|v| v.first()).map(|v| v.git_version.clone()),
+        captured_at: Some(cluster.server_date().unwrap_or_else(Timestamp::now)),
+    };
+    Gathered { snapshot, recorder }
+}
+
+fn is_ready(source: &Source, plan: &Plan, finished: &BTreeSet<SourceId>) -> bool {
+    match source.reach {
+        Reach::Follows(after, _) => after.iter().all(|id| finished.contains(id) || !plan.sources.contains(id)),
+        _ => true,
+    }
+}
+
+/// What to ask, and what to ask instead when that is refused.
+struct Requests {
+    first: Vec<Request>,
+    instead: Vec<Request>,
+    /// False: it follows from a source that could not be read, so nothing is known to ask for.
+    known: bool,
+}
+
+fn requests(source: &Source, plan: &Plan, snapshot: &Snapshot) -> Requests {
+    let fallback = || Scope { namespaces: plan.fallback.clone().map(|namespace| vec![namespace]) };
+    let (first, instead) = match &source.reach {
+        Reach::Fixed(requests) => (requests(), Vec::new()),
+        Reach::OrElse(first, instead) => {
+            let narrow = if plan.scope.namespaces.is_some() { plan.scope.clone() } else { fallback() };
+            (vec![first()], instead(&narrow))
+        }
+        Reach::Follows(after, requests) => {
+            let known = after.iter().all(|id| {
+                crate::sources::source(*id).is_some_and(|s| (s.state)(snapshot).kind == StateKind::Collected)
+            });
+            return Requests { first: requests(snapshot), instead: Vec::new(), known };
+        }
+        Reach::Scoped { api, fields, metadata_only } => {
+            let list = |namespace: Option<&String>| {
+                Request::List(ListRequest {
+                    api: *api,
+                    namespace: namespace.cloned(),
+                    labels: None,
+                    fields: fields.map(str::to_owned),
+                    metadata_only: *metadata_only,
+                })
+            };
+            match &plan.scope.namespaces {
+                Some(namespaces) => (namespaces.iter().map(|n| list(Some(n))).collect(), Vec::new()),
+                None => (vec![list(None)], plan.fallback.iter().map(|n| list(Some(n))).collect()),
+            }
+        }
+    };
+    Requests { first, instead, known: true }
+}
+
+async fn read(
+    cluster: &Cluster,
+    source: &'static Source,
+    requests: Requests,
+    plan: &Plan,
+    recorder: Option<SourceRecorder>,
+) -> Part {
+    let mut part = Part {
+        source,
+        collector: (source.collector)(),
+        recorder,
+        end: End { kind: StateKind::Collected, faults: Vec::new(), undecodable: Vec::new(), fallback: None },
+    };
+    if !requests.known {
+        part.end.kind = StateKind::NotRequested;
+        return part;
+    }
+    let all = requests.first.len();
+    let mut served = 0;
+    let mut not_served = 0;
+    for request in requests.first {
+        one(cluster, &mut part, &request, &mut served, &mut not_served).await;
+    }
+    let refused = part.end.faults.iter().all(|fault| fault.kind == FaultKind::Forbidden) && served == 0;
+    if refused && !part.end.faults.is_empty() && !requests.instead.is_empty() && plan_allows(plan, source) {
+        let refusal = part.end.faults.remove(0);
+        part.end.faults.clear();
+        for request in requests.instead {
+            one(cluster, &mut part, &request, &mut served, &mut not_served).await;
+        }
+        part.end.fallback = Some(refusal);
+    }
+    part.end.kind = match (served, not_served, part.end.faults.len()) {
+        (0, 0, 0) if all == 0 => StateKind::Collected,
+        (0, 0, _) => StateKind::Failed,
+        (0, _, 0) => StateKind::NotServed,
+        (0, _, _) => StateKind::Failed,
+        _ => StateKind::Collected,
+    };
+    if part.end.kind == StateKind::Failed
+        && let Some(refusal) = part.end.fallback.take()
+    {
+        part.end.faults.insert(0, refusal);
+    }
+    part
+}
+
+/// Falling back is for runs that did not name their namespaces; reading single namespaces by name always is fine.
+fn plan_allows(plan: &Plan, source: &Source) -> bool {
+    plan.scope.namespaces.is_none() || matches!(source.reach, Reach::OrElse(..))
+}
+
+async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut usize, not_served: &mut usize) {
+    match request {
+        Request::List(list) => {
+            let mut sink = Sink {
+                start: part.collector.mark(),
+                raw_start: part.recorder.as_ref().map_or(0, SourceRecorder::mark),
+                collector: part.collector.as_mut(),
+                recorder: part.recorder.as_mut(),
+            };
+            match cluster.list(list, &mut sink).await {
+                Err(fault) => part.end.faults.push(fault),
+                Ok(end) if !end.served => *not_served += 1,
+                Ok(end) => {
+                    *served += 1;
+                    if let Some(reason) = end.truncated {
+                        part.end.faults.push(Fault::new(FaultKind::Truncated, reason));
+                    }
+                    if end.oversized > 0 {
+                        let message = format!("{} objects are too large to be read", end.oversized);
+                        part.end.faults.push(Fault::new(FaultKind::Truncated, message));
+                    }
+                }
+            }
+        }
+        Request::Get(get) => match cluster.get(get).await {
+            Err(fault) => part.end.faults.push(fault),
+            Ok(body) => {
+                *served += 1;
+                if let Some(body) = body {
+                    take(part, &body);
+                }
+            }
+        },
+        Request::Raw(path) => match cluster.get_raw(path).await {
+            Err(fault) => part.end.faults.push(fault),
+            Ok(None) => *not_served += 1,
+            Ok(Some(body)) => {
+                *served += 1;
+                take(part, &body);
+            }
+        },
+    }
+}
+
+fn take(part: &mut Part, body: &[u8]) {
+    part.collector.item(body);
+    if let Some(recorder) = part.recorder.as_mut() {
+        recorder.item(body);
+    }
+}
+
+struct Sink<'p> {
+    collector: &'p mut dyn Collector,
+    recorder: Option<&'p mut SourceRecorder>,
+    start: usize,
+    raw_start: usize,
+}
+
+impl ListSink for Sink<'_> {
+    fn item(&mut self, json: &[u8]) {
+        self.collector.item(json);
+        if let Some(recorder) = self.recorder.as_mut() {
+            recorder.item(json);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.collector.rewind(self.start);
+        if let Some(recorder) = self.recorder.as_mut() {
+            recorder.rewind(self.raw_start);
+        }
+    }
+}
