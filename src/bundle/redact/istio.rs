@@ -1,0 +1,154 @@
+//! Redaction of the texts that Istio keeps inside ConfigMaps, annotations and variables.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::model::config_map::{ConfigMap, InjectorConfig};
+
+/// Stands for a text that did not parse: it parses neither as JSON nor as YAML, as the original did.
+const BROKEN: &str = "[";
+
+/// Keys of the injector's configuration (`Config` in `pkg/kube/inject/inject.go` of istio/istio); `template` is its
+/// ancient form.
+const INJECTOR_KEYS: [&str; 8] = [
+    "policy",
+    "neverInjectSelector",
+    "alwaysInjectSelector",
+    "injectedAnnotations",
+    "defaultTemplates",
+    "aliases",
+    "templates",
+    "template",
+];
+
+/// Of Istio's ConfigMaps the configuration stays; of all others only the keys.
+pub(super) fn config_map(object: &mut Map<String, Value>) {
+    let name = object.get("metadata").and_then(|m| m.get("name")).and_then(Value::as_str).unwrap_or_default();
+    let of_istio = name.starts_with("istio");
+    let Some(data) = object.get_mut("data") else { return };
+    let Value::Object(data) = data else {
+        *data = Value::Null;
+        return;
+    };
+    let parses = |key: &str, data: &Map<String, Value>| {
+        let text = data.get(key).and_then(Value::as_str).unwrap_or_default();
+        let config = if key == "config" { text } else { "policy: enabled" };
+        let mut map = ConfigMap::default();
+        map.data.insert("config".to_owned(), config.to_owned());
+        if key == "values" {
+            map.data.insert("values".to_owned(), text.to_owned());
+        }
+        InjectorConfig::parse(&map).is_ok()
+    };
+    let (config_parses, values_parse) = (parses("config", data), parses("values", data));
+    for (key, value) in data.iter_mut() {
+        let Value::String(text) = value else {
+            *value = Value::Null;
+            continue;
+        };
+        match key.as_str() {
+            "mesh" | "meshNetworks" if of_istio => mesh_config(text),
+            "root-cert.pem" if of_istio => {}
+            // What the decoder refuses must be refused again when the bundle is read.
+            "config" if of_istio => *text = if config_parses { injector(text) } else { BROKEN.to_owned() },
+            "values" if of_istio => *text = if values_parse { values(text) } else { BROKEN.to_owned() },
+            _ => text.clear(),
+        }
+    }
+}
+
+/// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
+fn injector(text: &str) -> String {
+    let Ok(Value::Object(mut config)) = serde_yaml::from_str::<Value>(text) else {
+        // An empty text or a list parses as a configuration without content, too.
+        return "{}".to_owned();
+    };
+    config.retain(|key, _| INJECTOR_KEYS.contains(&key.as_str()));
+    for key in ["templates", "template"] {
+        match config.get_mut(key) {
+            Some(Value::Object(templates)) => templates.values_mut().for_each(hash),
+            Some(Value::Null) | None => {}
+            Some(other) => hash(other),
+        }
+    }
+    Value::Object(config).to_string()
+}
+
+fn hash(value: &mut Value) {
+    let text = match &*value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let digest = Sha256::digest(text.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    *value = Value::String(format!("sha256:{hex}"));
+}
+
+/// The values the injector was installed with. Tracers are configured with access tokens there.
+fn values(text: &str) -> String {
+    let Ok(Value::Object(mut values)) = serde_json::from_str::<Value>(text) else { return "{}".to_owned() };
+    values.retain(|key, _| matches!(key.as_str(), "global" | "revision" | "sidecarInjectorWebhook"));
+    if let Some(Value::Object(global)) = values.get_mut("global") {
+        global.remove("tracer");
+    }
+    let mut values = Value::Object(values);
+    scrub(&mut values);
+    values.to_string()
+}
+
+/// Mesh or proxy configuration: unchanged unless it holds one of the few fields whose values are the owner's own.
+pub(super) fn mesh_config(text: &mut String) {
+    if text.is_empty() {
+        return;
+    }
+    match serde_yaml::from_str::<Value>(text) {
+        Ok(mut config) => {
+            if scrub(&mut config) {
+                *text = config.to_string();
+            }
+        }
+        Err(_) => BROKEN.clone_into(text),
+    }
+}
+
+/// Empties variables, headers and credentials at any depth; says whether there were any.
+fn scrub(value: &mut Value) -> bool {
+    match value {
+        Value::Array(list) => list.iter_mut().fold(false, |found, value| scrub(value) || found),
+        Value::Object(object) => {
+            let mut found = false;
+            for (key, value) in object.iter_mut() {
+                found |= match key.as_str() {
+                    "proxyMetadata" | "env" => empty(value, true),
+                    "headers" | "customTags" => empty(value, false),
+                    _ if is_credential(key) && value.is_string() => empty(value, false),
+                    _ => scrub(value),
+                };
+            }
+            found
+        }
+        _ => false,
+    }
+}
+
+fn is_credential(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["accesstoken", "password", "apikey", "api_key", "secretkey", "access_token"].iter().any(|word| key.contains(word))
+}
+
+/// Empties every text below a value. Istio's own switches among variables stay: they are public names of features.
+fn empty(value: &mut Value, variables: bool) -> bool {
+    match value {
+        Value::String(text) if text.is_empty() => false,
+        Value::Null => false,
+        Value::Object(map) => map.iter_mut().fold(false, |found, (key, value)| {
+            let keep = (variables && key.starts_with("ISTIO_META_DNS")) || (!variables && key == "name");
+            (!keep && empty(value, variables)) || found
+        }),
+        Value::Array(list) => list.iter_mut().fold(false, |found, value| empty(value, variables) || found),
+        other => {
+            *other = Value::String(String::new());
+            true
+        }
+    }
+}
