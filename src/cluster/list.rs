@@ -1,6 +1,6 @@
 //! Lists: one unpaged consistent read where the server answers from its cache, pages elsewhere.
 
-use super::request::{self, Call, Exchange};
+use super::request::{self, Call};
 use super::split::{SplitError, Splitter};
 use super::{ListEnd, ListRequest, ListSink, Shared};
 use crate::snapshot::{Fault, FaultKind, Need};
@@ -78,16 +78,16 @@ async fn page(
     let path = request::collection_path(&request.api, request.namespace.as_deref()) + &query.finish();
     let accept = if request.metadata_only { request::ACCEPT_LIST_METADATA } else { request::ACCEPT_JSON };
     let mut body = match request::open(shared, Call::get(path, accept, Some(need))).await? {
-        Exchange::Found(body) => body,
+        Some(body) => body,
         // Every Kubernetes serves its core group. Taking this for "not served" would turn a wrong address into a
         // clean bill of health.
-        Exchange::NotFound if request.api.group.is_empty() => {
+        None if request.api.group.is_empty() => {
             return Err(Fault::new(
                 FaultKind::Malformed,
                 format!("{} does not answer like a Kubernetes API server", shared.info.server),
             ));
         }
-        Exchange::NotFound => return Ok(Page::NotServed),
+        None => return Ok(Page::NotServed),
     };
     let mut splitter = Splitter::new();
     let mut delivered = 0;

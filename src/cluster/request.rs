@@ -56,18 +56,9 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What came back: a body that can be read, or a plain "not found".
-pub(super) enum Exchange<'a> {
-    Found(Incoming<'a>),
-    NotFound,
-}
-
 /// Sends a call and reads the whole answer; none for 404.
 pub(super) async fn fetch(shared: &Shared, call: Call<'_>) -> Result<Option<Vec<u8>>, Fault> {
-    let mut incoming = match open(shared, call).await? {
-        Exchange::NotFound => return Ok(None),
-        Exchange::Found(incoming) => incoming,
-    };
+    let Some(mut incoming) = open(shared, call).await? else { return Ok(None) };
     let mut whole = Vec::new();
     while let Some(piece) = incoming.piece().await? {
         if whole.len() + piece.len() > BODY_CAP {
@@ -78,8 +69,8 @@ pub(super) async fn fetch(shared: &Shared, call: Call<'_>) -> Result<Option<Vec<
     Ok(Some(whole))
 }
 
-/// Sends a call until there is an answer worth reading.
-pub(super) async fn open<'a>(shared: &'a Shared, call: Call<'_>) -> Result<Exchange<'a>, Fault> {
+/// Sends a call until there is an answer worth reading; none for 404.
+pub(super) async fn open<'a>(shared: &'a Shared, call: Call<'_>) -> Result<Option<Incoming<'a>>, Fault> {
     let mut unavailable_before = false;
     let mut reset_before = false;
     let mut tries = 0;
@@ -110,10 +101,10 @@ pub(super) async fn open<'a>(shared: &'a Shared, call: Call<'_>) -> Result<Excha
             continue;
         }
         if status == StatusCode::OK || status == StatusCode::CREATED {
-            return Ok(Exchange::Found(Incoming::new(shared, response)?));
+            return Incoming::new(shared, response).map(Some);
         }
         if status == StatusCode::NOT_FOUND {
-            return Ok(Exchange::NotFound);
+            return Ok(None);
         }
         // Only what a Status says about itself is used of an error's body, and only if it comes soon.
         let text = match Incoming::new(shared, response) {

@@ -1,0 +1,244 @@
+//! A small HTTP server over a real socket whose every byte a test decides, and little helpers around it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use kubectl_asm::cluster::{Api, Cluster, ConnectOptions, ListRequest, ListSink};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// One request as it came in.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub line: String,
+    pub head: String,
+    pub body: String,
+}
+
+impl Seen {
+    pub fn path(&self) -> &str {
+        self.line.split(' ').nth(1).unwrap_or("")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).first().copied()
+    }
+
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        self.head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "))
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
+    }
+}
+
+/// What the server does with a request.
+#[derive(Clone)]
+pub enum Reply {
+    /// Status, extra header lines, body.
+    Full(u16, &'static str, Vec<u8>),
+    /// Announces more than it sends, then closes.
+    Cut(Vec<u8>),
+    /// Sends this much and then nothing more, the connection staying open.
+    Stall(Vec<u8>),
+    /// Closes without a byte.
+    Close,
+    /// Never answers.
+    Silent,
+    /// These bytes and nothing else.
+    Raw(Vec<u8>),
+}
+
+pub fn ok(body: impl Into<String>) -> Reply {
+    Reply::Full(200, "", body.into().into_bytes())
+}
+
+pub fn status(code: u16, message: &str) -> Reply {
+    Reply::Full(
+        code,
+        "",
+        format!(r#"{{"kind":"Status","status":"Failure","message":"{message}","code":{code}}}"#).into(),
+    )
+}
+
+/// How a connection begins, before HTTP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Plain,
+    /// Expects CONNECT.
+    Tunnel,
+    /// Expects a SOCKS5 greeting without authentication and a domain name.
+    Socks,
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+type Handler = dyn Fn(usize, &Seen) -> Reply + Send + Sync;
+
+impl Server {
+    /// `/version` is answered as 1.`minor`; the handler gets the other requests, numbered from 0.
+    pub async fn start(minor: u32, handler: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::behind(Door::Plain, minor, handler).await
+    }
+
+    pub async fn behind(
+        door: Door,
+        minor: u32,
+        handler: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (log, handler): (_, Arc<Handler>) = (Arc::clone(&seen), Arc::new(handler));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, door, minor, Arc::clone(&log), Arc::clone(&handler)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Requests but those for `/version`.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().iter().filter(|seen| seen.path() != "/version").cloned().collect()
+    }
+
+    pub fn all(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn options(&self) -> ConnectOptions {
+        ConnectOptions {
+            // A file without content, so that no kubeconfig of this machine is read.
+            kubeconfig: Some("/dev/null".into()),
+            server: Some(self.url()),
+            token: Some("t0ken".into()),
+            ..ConnectOptions::default()
+        }
+    }
+
+    pub async fn connect(&self) -> Cluster {
+        Cluster::connect(&self.options()).await.unwrap()
+    }
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    door: Door,
+    minor: u32,
+    log: Arc<Mutex<Vec<Seen>>>,
+    handler: Arc<Handler>,
+) -> Option<()> {
+    match door {
+        Door::Plain => {}
+        Door::Tunnel => {
+            let connect = request(&mut stream).await?;
+            log.lock().unwrap().push(connect);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
+        }
+        Door::Socks => {
+            let mut greeting = [0; 3];
+            stream.read_exact(&mut greeting).await.ok()?;
+            stream.write_all(&[5, 0]).await.ok()?;
+            let mut head = [0; 5];
+            stream.read_exact(&mut head).await.ok()?;
+            let mut name = vec![0; usize::from(head[4]) + 2];
+            stream.read_exact(&mut name).await.ok()?;
+            let line = format!("SOCKS {}", String::from_utf8_lossy(&name[..name.len() - 2]));
+            log.lock().unwrap().push(Seen { line, head: String::new(), body: String::new() });
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.ok()?;
+        }
+    }
+    loop {
+        let seen = request(&mut stream).await?;
+        let reply = if seen.path() == "/version" {
+            log.lock().unwrap().push(seen);
+            ok(format!(r#"{{"major":"1","minor":"{minor}","gitVersion":"v1.{minor}.0"}}"#))
+        } else {
+            let number = {
+                let mut log = log.lock().unwrap();
+                log.push(seen.clone());
+                log.iter()
+                    .filter(|seen| seen.line.contains(" /") && seen.path() != "/version")
+                    .count()
+                    .saturating_sub(1)
+            };
+            handler(number, &seen)
+        };
+        match reply {
+            Reply::Full(status, extra, body) => {
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{extra}Content-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(&body).await.ok()?;
+            }
+            Reply::Cut(body) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.ok()?;
+                stream.write_all(&body).await.ok()?;
+                return None;
+            }
+            Reply::Stall(body) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.ok()?;
+                stream.write_all(&body).await.ok()?;
+                std::future::pending::<()>().await;
+            }
+            Reply::Close => return None,
+            Reply::Silent => std::future::pending::<()>().await,
+            Reply::Raw(bytes) => {
+                stream.write_all(&bytes).await.ok()?;
+                return None;
+            }
+        }
+    }
+}
+
+async fn request(stream: &mut TcpStream) -> Option<Seen> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    let mut seen = Seen { line: head.lines().next()?.to_owned(), head, body: String::new() };
+    let length = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    seen.body = String::from_utf8_lossy(&body).into_owned();
+    Some(seen)
+}
+
+/// Keeps the items it was given.
+#[derive(Default)]
+pub struct Items {
+    pub items: Vec<String>,
+    pub restarts: usize,
+}
+
+impl ListSink for Items {
+    fn item(&mut self, json: &[u8]) {
+        self.items.push(String::from_utf8_lossy(json).into_owned());
+    }
+
+    fn restart(&mut self) {
+        self.items.clear();
+        self.restarts += 1;
+    }
+}
+
+pub const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
+pub const GATEWAYS: Api = Api { group: "networking.istio.io", version: "v1", resource: "gateways" };
+
+pub fn pods(namespace: Option<&str>) -> ListRequest {
+    ListRequest { api: PODS, namespace: namespace.map(String::from), labels: None, fields: None, metadata_only: false }
+}
