@@ -135,6 +135,11 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
             format!("{server} redirects elsewhere ({}), which no Kubernetes API server does", status.as_u16()),
         )
         .hint("is there a proxy or a sign-in page between this console and the cluster?"),
+        // A TLS port answers plain HTTP with a bare 400.
+        StatusCode::BAD_REQUEST if said.is_none() => {
+            Fault::new(FaultKind::Malformed, format!("{server} refuses the request (400)"))
+                .hint("is the address right, and is it https?")
+        }
         status => {
             Fault::new(FaultKind::Malformed, with(format!("{server} refuses the request ({})", status.as_u16()), said))
         }
