@@ -52,7 +52,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
     let gathered = match session::live(connection, &args.scope, &report, DefaultScope::All, sources, true) {
         Ok(gathered) => gathered,
         Err(error) => {
-            ui::message(&crate::report::text::render_error(&error, &ui::stderr_style(false)));
+            ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));
             return Exit::Unable;
         }
     };

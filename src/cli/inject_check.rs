@@ -128,9 +128,9 @@ fn refuse(args: &InjectCheckArgs, message: String) -> Exit {
         crate::report::Format::Json | crate::report::Format::Yaml => {
             let report = Report::of_error(error);
             // The exit code says that it failed whether or not the document could be written.
-            let _ = ui::data(&crate::report::render(&report, args.report.output, &ui::stdout_style(true)));
+            let _ = ui::data(&crate::report::render(&report, args.report.output, ui::stdout_style(true)));
         }
-        _ => ui::message(&crate::report::text::render_error(&error, &ui::stderr_style(args.report.no_color))),
+        _ => ui::message(&crate::report::text::render_error(&error, ui::stderr_style(args.report.no_color))),
     }
     Exit::Unable
 }

@@ -56,10 +56,10 @@ pub fn judge(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportArgs, 
     };
     let exit = exit::of_report(&report, policy);
     if let (Some(error), false) = (&report.error, matches!(args.output, Format::Json | Format::Yaml)) {
-        ui::message(&report::text::render_error(error, &ui::stderr_style(args.no_color)));
+        ui::message(&report::text::render_error(error, ui::stderr_style(args.no_color)));
         return (exit, None);
     }
-    let text = report::render(&report, args.output, &ui::stdout_style(args.no_color));
+    let text = report::render(&report, args.output, ui::stdout_style(args.no_color));
     match ui::data(&text) {
         Ok(()) => (exit, Some(report)),
         Err(error) => {

@@ -1,7 +1,26 @@
 //! The report: versioned data, the only thing that renderers see, and one renderer per file.
 
 pub mod document;
+mod inventory;
+pub mod short;
+pub mod style;
+pub mod table;
+pub mod text;
 pub mod view;
+pub mod yaml;
 
 pub use document::{ErrorDocument, Format, Gap, OutcomeRecord, OutcomeStatus, Report, ScopeRecord, Summary};
+pub use style::Style;
 pub use view::View;
+
+/// Renders a report.
+#[must_use]
+pub fn render(report: &Report, format: Format, style: Style) -> String {
+    match format {
+        Format::Text => text::render(report, style, false),
+        Format::Wide => text::render(report, style, true),
+        Format::Short => short::render(report),
+        Format::Json => serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
+        Format::Yaml => yaml::emit(&serde_json::to_value(report).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,127 @@
+//! The inventory of `status`.
+
+use super::style::Style;
+use super::view::{GatewayView, RevisionView, StatusView};
+use crate::model::quoted::printable;
+
+/// Renders what is installed, one line per part.
+#[must_use]
+pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    match &view.revisions {
+        None => lines.push(("Control plane", "could not be read".to_owned())),
+        Some(revisions) if revisions.is_empty() => lines.push(("Control plane", "none".to_owned())),
+        Some(revisions) => lines.extend(revisions.iter().map(|revision| ("Control plane", control_plane(revision)))),
+    }
+    match &view.gateways {
+        None => lines.push(("Ingress", "could not be read".to_owned())),
+        Some(gateways) => {
+            let (egress, ingress): (Vec<_>, Vec<_>) = gateways.iter().partition(|gateway| gateway.kind == "egress");
+            if ingress.is_empty() {
+                lines.push(("Ingress", "none".to_owned()));
+            }
+            lines.extend(ingress.into_iter().map(|gateway| ("Ingress", self::gateway(gateway))));
+            lines.extend(egress.into_iter().map(|gateway| ("Egress", self::gateway(gateway))));
+        }
+    }
+    lines.push(("Namespaces", namespaces(view)));
+    lines.push(("Workloads", workloads(view)));
+    lines.push(("Proxies", proxies(view)));
+    let mut out = String::new();
+    let mut before = "";
+    for (name, text) in lines {
+        let shown = if name == before { "" } else { name };
+        before = name;
+        out.push_str(&format!("{shown:<16}{text}\n"));
+    }
+    if let (true, Some(namespaces)) = (wide, &view.namespaces) {
+        let dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
+        let rows: Vec<Vec<String>> = namespaces
+            .iter()
+            .map(|namespace| {
+                let counts = namespace.workloads;
+                vec![
+                    printable(&namespace.name),
+                    namespace.state.clone(),
+                    dash(&namespace.label),
+                    dash(&namespace.revision),
+                    format!("{}/{}/{}", counts.inside, counts.outside, counts.broken),
+                ]
+            })
+            .collect();
+        out.push('\n');
+        out.push_str(&super::table::table(&["NAMESPACE", "STATE", "LABEL", "REVISION", "IN/OUT/BROKEN"], &rows, style.width));
+    }
+    out
+}
+
+fn control_plane(revision: &RevisionView) -> String {
+    let support = &revision.support;
+    let day = support.until.as_deref().unwrap_or("?");
+    let day = if support.exact { day.to_owned() } else { format!("~{}", day.get(..7).unwrap_or(day)) };
+    let support = match support.state.as_str() {
+        "supported" => format!("supported to {day} (table {})", support.table),
+        "ended" => format!("support ended {day}"),
+        "probablyEnded" => format!("support ended {day}, says the table of {}", support.table),
+        _ => format!("support unknown (table {})", support.table),
+    };
+    let tags = if revision.tags.is_empty() {
+        String::new()
+    } else {
+        format!("   tags {}", revision.tags.iter().map(|tag| printable(tag)).collect::<Vec<_>>().join(", "))
+    };
+    format!("{}   {}/{} ready   {support}{tags}", printable(&revision.name), revision.istiods.ready, revision.istiods.total)
+}
+
+fn gateway(gateway: &GatewayView) -> String {
+    let name = match gateway.kind.as_str() {
+        "external" | "internal" => gateway.kind.clone(),
+        _ => format!("{}/{}", printable(&gateway.namespace), printable(&gateway.name)),
+    };
+    let addresses = if gateway.addresses.is_empty() {
+        if gateway.kind == "egress" { "-".to_owned() } else { "address pending".to_owned() }
+    } else {
+        printable(&gateway.addresses.join(", "))
+    };
+    let pods: Vec<String> =
+        gateway.deployments.iter().map(|d| format!("{}/{} ready", d.pods.ready, d.pods.total)).collect();
+    format!("{name}   {addresses}   {}", pods.join(", ")).trim_end().to_owned()
+}
+
+fn namespaces(view: &StatusView) -> String {
+    let Some(namespaces) = &view.namespaces else { return "could not be read".to_owned() };
+    let broken = namespaces.iter().filter(|namespace| namespace.state == "broken").count();
+    let mut text = format!("{} in the mesh", namespaces.len() - broken);
+    if broken > 0 {
+        text.push_str(&format!(", {broken} broken"));
+    }
+    if view.namespaces_outside > 0 {
+        text.push_str(&format!(", {} outside", view.namespaces_outside));
+    }
+    text
+}
+
+fn workloads(view: &StatusView) -> String {
+    let Some(counts) = view.workloads else { return "could not be told".to_owned() };
+    let mut text = format!("{} in the mesh", counts.inside);
+    if counts.broken > 0 {
+        text.push_str(&format!(", {} broken", counts.broken));
+    }
+    if counts.outside > 0 {
+        text.push_str(&format!(", {} outside", counts.outside));
+    }
+    text
+}
+
+fn proxies(view: &StatusView) -> String {
+    if view.proxy_images.is_empty() {
+        return "none seen".to_owned();
+    }
+    let mut by_version: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for image in &view.proxy_images {
+        *by_version.entry(image.version.as_deref().unwrap_or("an unknown version")).or_default() += image.pods;
+    }
+    let mut all: Vec<_> = by_version.into_iter().collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    all.iter().map(|(version, pods)| format!("{pods} running {}", printable(version))).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,121 @@
+//! How text is printed: colour only repeats what symbols say.
+
+use owo_colors::{OwoColorize, Style as Paint};
+
+use crate::engine::Severity;
+
+/// How to print on a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Whether escape codes may be used.
+    pub color: bool,
+    /// Whether symbols beyond ASCII may be used.
+    pub unicode: bool,
+    /// Width of the terminal; none for a pipe or file, where nothing is cut or wrapped.
+    pub width: Option<usize>,
+}
+
+impl Style {
+    fn paint(self, text: &str, paint: Paint) -> String {
+        if self.color { text.style(paint).to_string() } else { text.to_owned() }
+    }
+
+    /// The symbol of a severity.
+    #[must_use]
+    pub fn symbol(self, severity: Severity) -> String {
+        let (symbol, paint) = match severity {
+            Severity::Error => (if self.unicode { "✗" } else { "x" }, Paint::new().red().bold()),
+            Severity::Warning => ("!", Paint::new().yellow().bold()),
+            Severity::Info => ("i", Paint::new().cyan()),
+        };
+        self.paint(symbol, paint)
+    }
+
+    /// The branch in front of a consequence.
+    #[must_use]
+    pub fn branch(self) -> &'static str {
+        if self.unicode { "└" } else { "`-" }
+    }
+
+    /// Text that may be overlooked.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.paint(text, Paint::new().dimmed())
+    }
+
+    /// A command.
+    #[must_use]
+    pub fn command(self, text: &str) -> String {
+        self.paint(text, Paint::new().bold())
+    }
+
+    /// Text that says that something is well.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.paint(text, Paint::new().green())
+    }
+
+    /// Text that says that something is wrong.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.paint(text, Paint::new().red())
+    }
+}
+
+/// Wraps a sentence, each line indented; without a width it stays one line.
+#[must_use]
+pub fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
+    let pad = " ".repeat(indent);
+    let Some(width) = width.map(|width| width.clamp(40, 100)) else { return format!("{pad}{text}\n") };
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let needed = unicode_width::UnicodeWidthStr::width(line.as_str()) + 1 + unicode_width::UnicodeWidthStr::width(word);
+        if !line.is_empty() && indent + needed > width {
+            out.push_str(&format!("{pad}{line}\n"));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    out.push_str(&format!("{pad}{line}\n"));
+    out
+}
+
+/// An argument list as a shell reads it. Placeholders such as `<resource-group>` stay bare, to be replaced.
+#[must_use]
+pub fn shell(command: &[String]) -> String {
+    let quote = |word: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(c);
+        let placeholder = word.starts_with('<') && word.ends_with('>');
+        if !word.is_empty() && (placeholder || word.chars().all(plain)) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    command.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_needs_it() {
+        let command: Vec<String> =
+            ["kubectl", "label", "ns", "a", "istio.io/rev-", "-g", "<resource-group>", "{\"a\": 1}", "it's", "*"]
+                .map(str::to_owned)
+                .into();
+        assert_eq!(shell(&command), r#"kubectl label ns a istio.io/rev- -g <resource-group> '{"a": 1}' 'it'\''s' '*'"#);
+    }
+
+    #[test]
+    fn prose_wraps_on_a_terminal_and_not_in_a_pipe() {
+        let text = "one two three four five six seven eight nine ten eleven twelve";
+        assert_eq!(wrap(text, 4, None).lines().count(), 1);
+        assert!(wrap(text, 4, Some(40)).lines().all(|line| line.starts_with("    ") && line.len() <= 40));
+    }
+}

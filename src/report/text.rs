@@ -1,0 +1,333 @@
+//! Text for people: the answer first, one block per problem, what was not seen at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::document::{Namespaces, Report};
+use super::style::{Style, shell, wrap};
+use super::view::{InjectView, StatusView, View, WorkloadView};
+use super::{ErrorDocument, inventory};
+use crate::engine::{Evidence, Finding, Risk, Severity, Step, Subject};
+use crate::model::quoted::printable;
+use crate::snapshot::OriginKind;
+
+/// Consequences shown under a cause, and steps of a remedy; JSON has all.
+const SHOWN: usize = 10;
+
+/// Renders a whole report. `wide` shows every detail.
+#[must_use]
+pub fn render(report: &Report, style: Style, wide: bool) -> String {
+    let mut out = String::new();
+    match &report.view {
+        View::Status(view) => {
+            out.push_str(&header(report, Some(view), style));
+            out.push('\n');
+            out.push_str(&inventory::render(view, style, wide));
+        }
+        View::Inject(view) => out.push_str(&inject(report, view, style, wide)),
+        View::None(_) => out.push_str(&header(report, None, style)),
+    }
+    for finding in &report.findings {
+        out.push('\n');
+        block(finding, style, wide, &mut out);
+    }
+    out.push('\n');
+    footer(report, style, wide, &mut out);
+    out
+}
+
+/// `2 errors, 1 warning`, `all well`, or what stands in the way of saying so.
+#[must_use]
+pub fn verdict_words(report: &Report) -> String {
+    let summary = &report.summary;
+    let mut words = Vec::new();
+    for (number, noun) in [(summary.errors, "error"), (summary.warnings, "warning")] {
+        if number > 0 {
+            words.push(plural(number, noun));
+        }
+    }
+    let undone = summary.checks.not_checked + summary.checks.errored;
+    if words.is_empty() && undone == 0 {
+        return if summary.checks.passed + summary.checks.failed == 0 { "nothing to check" } else { "all well" }.to_owned();
+    }
+    if undone > 0 {
+        words.push(format!("{} not done", plural(undone, "check")));
+    }
+    words.join(", ")
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
+    let origin = &report.origin;
+    let place = match (origin.kind, &origin.context) {
+        (OriginKind::Demo, _) => "demo".to_owned(),
+        (_, Some(context)) => context.clone(),
+        (_, None) => origin.server.clone().unwrap_or_else(|| "cluster".to_owned()),
+    };
+    let mut left = printable(&place);
+    if let Some(version) = &origin.server_version {
+        left.push_str(&format!("  Kubernetes {}", printable(version.trim_start_matches('v'))));
+    }
+    if let Namespaces::List(list) = &report.scope.namespaces {
+        left.push_str(&format!("  {} {} only", if list.len() == 1 { "namespace" } else { "namespaces" }, list.join(", ")));
+    }
+    left.push_str("  add-on");
+    match view.and_then(|view| view.revisions.as_ref()) {
+        None => left.push_str(": cannot tell"),
+        Some(revisions) if revisions.is_empty() => left.push_str(": not installed here"),
+        Some(revisions) => {
+            let names: Vec<String> = revisions
+                .iter()
+                .map(|r| r.version.as_ref().map_or_else(|| r.name.clone(), |v| format!("{} ({v})", r.name)))
+                .collect();
+            left.push_str(&format!(" {}", names.join(", ")));
+        }
+    }
+    if origin.kind == OriginKind::Bundle
+        && let Some(time) = origin.captured_at
+    {
+        left.push_str(&format!("  captured {}", time.strftime("%Y-%m-%d %H:%M UTC")));
+    }
+    let words = verdict_words(report);
+    let painted = match (report.summary.errors, words.as_str()) {
+        (0, "all well") => style.good(&words),
+        (0, _) => words.clone(),
+        _ => style.bad(&words),
+    };
+    let used = unicode_width::UnicodeWidthStr::width(left.as_str()) + unicode_width::UnicodeWidthStr::width(words.as_str());
+    let width = style.width.unwrap_or(80).min(100);
+    let gap = if used + 2 > width { "\n".to_owned() } else { " ".repeat(width - used) };
+    format!("{left}{gap}{painted}\n")
+}
+
+/// `namespace/shop`, `deploy/cart -n shop`: the way kubectl names an object.
+#[must_use]
+pub fn object(subject: &Subject) -> String {
+    let kind = short_kind(&subject.kind);
+    let name = printable(&subject.name);
+    match &subject.namespace {
+        Some(namespace) => format!("{kind}/{name} -n {}", printable(namespace)),
+        None => format!("{kind}/{name}"),
+    }
+}
+
+fn short_kind(kind: &str) -> String {
+    match kind {
+        "Deployment" => "deploy".to_owned(),
+        "StatefulSet" => "sts".to_owned(),
+        "DaemonSet" => "ds".to_owned(),
+        "CronJob" => "cj".to_owned(),
+        "ReplicaSet" => "rs".to_owned(),
+        other => printable(&other.to_lowercase()),
+    }
+}
+
+fn block(finding: &Finding, style: Style, wide: bool, out: &mut String) {
+    out.push_str(&title(finding, style));
+    if finding.severity == Severity::Info && !wide {
+        return;
+    }
+    if !finding.detail.is_empty() {
+        out.push_str(&wrap(&printable(&finding.detail), 4, style.width));
+    }
+    if let Some(impact) = finding.impact.filter(|impact| impact.workloads > 0) {
+        let text = format!(
+            "Affected: {} ({}) in {}.",
+            plural(impact.workloads, "workload"),
+            plural(impact.pods, "pod"),
+            plural(impact.namespaces, "namespace")
+        );
+        out.push_str(&wrap(&text, 4, style.width));
+    }
+    let shown = if wide { finding.evidence.len() } else { 2 };
+    for evidence in finding.evidence.iter().take(shown) {
+        out.push_str(&style.dim(&wrap(&proof(evidence), 4, style.width)));
+    }
+    for step in finding.remedy.steps.iter().take(SHOWN) {
+        push_step(step, style, out);
+    }
+    let more = finding.remedy.steps.len().saturating_sub(SHOWN);
+    if more > 0 {
+        out.push_str(&style.dim(&format!("    # and {more} more: -o json lists them\n")));
+    }
+    nested(finding, 4, style, out);
+}
+
+fn title(finding: &Finding, style: Style) -> String {
+    let text = format!("{}  {}", finding.code, printable(&finding.summary));
+    let wrapped = wrap(&text, 2, style.width);
+    format!("{} {}", style.symbol(finding.severity), wrapped.trim_start())
+}
+
+fn proof(evidence: &Evidence) -> String {
+    let expected = evidence.expected.as_ref().map_or_else(String::new, |e| format!(" (should be: {})", printable(e)));
+    format!("{}: {} is {}{expected}", printable(&evidence.object), printable(&evidence.field), printable(&evidence.observed))
+}
+
+fn push_step(step: &Step, style: Style, out: &mut String) {
+    if !step.text.is_empty() {
+        let risk = match step.risk {
+            Risk::Read => "",
+            Risk::Restart => "restarts pods: ",
+            Risk::Change => "",
+        };
+        out.push_str(&style.dim(&format!("    # {risk}{}\n", printable(&step.text))));
+    }
+    if let Some(command) = &step.command {
+        out.push_str(&format!("    $ {}\n", style.command(&printable(&shell(command)))));
+    }
+}
+
+fn nested(finding: &Finding, indent: usize, style: Style, out: &mut String) {
+    let pad = " ".repeat(indent);
+    for consequence in finding.consequences.iter().take(SHOWN) {
+        let text = format!("{} {}", consequence.code, printable(&consequence.summary));
+        let wrapped = wrap(&text, indent + 4, style.width);
+        out.push_str(&format!("{pad}{} {} {}", style.branch(), style.symbol(consequence.severity), wrapped.trim_start()));
+        nested(consequence, indent + 4, style, out);
+    }
+    let more = finding.consequences.len().saturating_sub(SHOWN);
+    if more > 0 {
+        out.push_str(&format!("{pad}{} and {more} more: -o json lists them\n", style.branch()));
+    }
+}
+
+fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
+    let checks = &report.summary.checks;
+    let mut parts = Vec::new();
+    if checks.passed > 0 {
+        parts.push(format!("{} passed", plural(checks.passed, "check")));
+    }
+    if checks.not_applicable > 0 {
+        let verb = if checks.not_applicable == 1 { "does" } else { "do" };
+        parts.push(format!("{} {verb} not apply", checks.not_applicable));
+    }
+    if checks.errored > 0 {
+        parts.push(format!("{} broke", checks.errored));
+    }
+    let mut line = if parts.is_empty() { String::new() } else { format!("{}.", parts.join(", ")) };
+    if let Some(first) = report.findings.first() {
+        line.push_str(&format!(" kubectl asm explain {} tells more.", first.code));
+    }
+    if !line.is_empty() {
+        out.push_str(&format!("{}\n", style.dim(line.trim_start())));
+    }
+    if report.gaps.is_empty() {
+        return;
+    }
+    let who = report.origin.context.as_deref().map_or_else(String::new, |context| format!(" in context {}", printable(context)));
+    out.push_str(&format!("\n? {} could not be done. What could not be read{who}:\n", plural(checks.not_checked, "check")));
+    let mut rights: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut others: BTreeSet<String> = BTreeSet::new();
+    for gap in &report.gaps {
+        match &gap.need {
+            Some(need) => {
+                let place = need.namespace.as_ref().map_or_else(|| "cluster".to_owned(), |n| format!("namespace {n}"));
+                let resource = if wide { need.resource.as_str() } else { need.resource.split('.').next().unwrap_or_default() };
+                rights.entry(format!("{} in {place}", need.verb)).or_default().insert(resource.to_owned());
+            }
+            None => {
+                others.insert(printable(&gap.hint));
+            }
+        }
+    }
+    for (right, resources) in rights {
+        let (verb, place) = right.split_once(" in ").unwrap_or((&right, ""));
+        let list = resources.into_iter().collect::<Vec<_>>().join(", ");
+        let place = if place == "cluster" { "(whole cluster)".to_owned() } else { format!("in {place}") };
+        out.push_str(&wrap(&format!("no right to {verb} {list} {place}"), 4, style.width));
+    }
+    for other in others {
+        out.push_str(&wrap(&other, 4, style.width));
+    }
+}
+
+fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> String {
+    if view.workloads.is_empty() {
+        let place = match &report.scope.namespaces {
+            Namespaces::List(list) => format!(" in namespace {}", list.join(", ")),
+            Namespaces::All(_) => String::new(),
+        };
+        return format!("No workloads found{place}.\n");
+    }
+    let several = view.workloads.iter().any(|row| row.namespace != view.workloads[0].namespace);
+    let mut headers = vec!["WORKLOAD", "PODS", "NOW", "RESTART"];
+    if wide {
+        headers.extend(["SIDECAR", "IMAGE", "NEXT IMAGE", "WEBHOOK", "CODES"]);
+    }
+    headers.push("WHY");
+    if several {
+        headers.insert(0, "NAMESPACE");
+    }
+    let rows: Vec<Vec<String>> = view
+        .workloads
+        .iter()
+        .map(|row| {
+            let mut cells = vec![
+                format!("{}/{}", short_kind(&row.kind), printable(&row.name)),
+                format!("{}/{}", row.pods.injected, row.pods.total),
+                now(row),
+                restart(row),
+            ];
+            if wide {
+                let dash = |text: String| if text.is_empty() { "-".to_owned() } else { printable(&text) };
+                cells.extend([
+                    row.now.sidecar.clone(),
+                    dash(row.now.images.join(",")),
+                    dash(row.next_restart.image.clone().unwrap_or_default()),
+                    dash(row.next_restart.webhook.clone().unwrap_or_default()),
+                    dash(row.codes.join(",")),
+                ]);
+            }
+            cells.push(printable(&row.next_restart.reason));
+            if several {
+                cells.insert(0, printable(&row.namespace));
+            }
+            cells
+        })
+        .collect();
+    super::table::table(&headers, &rows, style.width)
+}
+
+fn now(row: &WorkloadView) -> String {
+    let revisions: Vec<String> = row
+        .now
+        .revisions
+        .iter()
+        .map(|revision| {
+            let revision_name = printable(revision);
+            if row.now.gone.contains(revision) { format!("{revision_name} gone") } else { revision_name }
+        })
+        .collect();
+    let revisions = if revisions.is_empty() { "sidecar".to_owned() } else { revisions.join(",") };
+    match row.now.injected.as_str() {
+        "noPods" => "-".to_owned(),
+        "none" => "none".to_owned(),
+        "some" => format!("{} of {} {revisions}", row.pods.injected, row.pods.total),
+        _ => revisions,
+    }
+}
+
+fn restart(row: &WorkloadView) -> String {
+    let next = &row.next_restart;
+    match (next.injected, next.decided_by.as_str()) {
+        (_, "blocked") => "refused".to_owned(),
+        (None, _) => "unknown".to_owned(),
+        (Some(false), _) => "none".to_owned(),
+        (Some(true), _) => next.revision.as_deref().map_or_else(|| "sidecar".to_owned(), printable),
+    }
+}
+
+/// An error of the tool itself, for stderr.
+#[must_use]
+pub fn render_error(error: &ErrorDocument, style: Style) -> String {
+    let mut out = format!("{} {}\n", style.bad("error:"), printable(&error.message));
+    for hint in &error.hints {
+        // A line that starts with spaces is a command under the hint above it.
+        let mark = if hint.starts_with("   ") { "     " } else { "hint:" };
+        out.push_str(&format!("{mark} {}\n", printable(hint)));
+    }
+    out
+}
