@@ -8,6 +8,9 @@ mod read;
 pub mod redact;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -84,11 +87,14 @@ impl BundleError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let again = || vec!["copy the bundle again, or capture it again".to_owned(), "   kubectl asm capture".to_owned()];
+        let again =
+            || vec!["copy the bundle again, or capture it again".to_owned(), "   kubectl asm capture".to_owned()];
         match self {
             Self::Open { .. } => vec!["give --from a file or directory that kubectl asm capture wrote".to_owned()],
             Self::Read(_) | Self::Truncated | Self::Damaged(_) => again(),
-            Self::Write(_) => vec!["write it elsewhere, or to standard output".to_owned(), "   kubectl asm capture -".to_owned()],
+            Self::Write(_) => {
+                vec!["write it elsewhere, or to standard output".to_owned(), "   kubectl asm capture -".to_owned()]
+            }
             Self::NotBundle(_) => {
                 let mut hints = vec!["a bundle is what this command writes".to_owned()];
                 hints.push("   kubectl asm capture".to_owned());

@@ -19,26 +19,26 @@ use crate::sources::collect::End;
 use crate::sources::{Collector, SOURCES, Source};
 
 /// The bundle inside the binary.
-static DEMO: &[u8] = include_bytes!("demo.tar.gz");
+pub(super) static DEMO: &[u8] = include_bytes!("demo.tar.gz");
 
 /// What a bundle may cost. Ten times the largest cluster that was measured.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+pub(super) struct Limits {
     /// Unpacked bytes of the whole archive.
-    total: u64,
-    manifest: u64,
-    line: usize,
-    entries: usize,
+    pub(super) total: u64,
+    pub(super) manifest: u64,
+    pub(super) line: usize,
+    pub(super) entries: usize,
     /// Objects: even the smallest one costs memory once it is decoded.
-    lines: usize,
+    pub(super) lines: usize,
     /// Braces, brackets and commas of one line, and of all: small text must not become large memory.
-    marks_per_line: usize,
-    marks: usize,
+    pub(super) marks_per_line: usize,
+    pub(super) marks: usize,
     /// Bytes after the end of the archive; tar pads with a few blocks.
-    tail: u64,
+    pub(super) tail: u64,
 }
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     total: 2 << 30,
     manifest: 16 << 20,
     line: LINE_CAP,
@@ -69,7 +69,11 @@ pub fn read_demo() -> Result<Snapshot, BundleError> {
     read_archive(DEMO, OriginKind::Demo, LIMITS)
 }
 
-fn read_archive(mut input: impl BufRead, origin: OriginKind, limits: Limits) -> Result<Snapshot, BundleError> {
+pub(super) fn read_archive(
+    mut input: impl BufRead,
+    origin: OriginKind,
+    limits: Limits,
+) -> Result<Snapshot, BundleError> {
     let start = input.fill_buf().map_err(BundleError::Read)?;
     if start.is_empty() {
         return Err(BundleError::NotBundle("it is empty".to_owned()));
@@ -291,15 +295,7 @@ struct Loader {
 
 impl Loader {
     fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            entries: 0,
-            lines: 0,
-            marks: 0,
-            seen: BTreeSet::new(),
-            manifest: None,
-            parts: BTreeMap::new(),
-        }
+        Self { limits, entries: 0, lines: 0, marks: 0, seen: BTreeSet::new(), manifest: None, parts: BTreeMap::new() }
     }
 
     fn count(&mut self) -> Result<(), BundleError> {
@@ -419,11 +415,8 @@ fn end(source: &Source, section: &SectionRecord, part: Option<Part>) -> (Option<
 }
 
 fn short(source: &Source, found: usize, promised: usize) -> Fault {
-    Fault::new(
-        FaultKind::Truncated,
-        format!("the bundle holds {found} of {promised} objects of {}", source.file()),
-    )
-    .hint("copy the bundle again, or capture it again")
+    Fault::new(FaultKind::Truncated, format!("the bundle holds {found} of {promised} objects of {}", source.file()))
+        .hint("copy the bundle again, or capture it again")
 }
 
 /// A fault as the manifest has it, safe to print. One of a kind that is not known here stays a fault.
@@ -454,8 +447,8 @@ fn manifest(data: &mut impl BufRead, limits: &Limits) -> Result<Manifest, Bundle
         return Err(BundleError::TooLarge(format!("{MANIFEST} is larger than {}", size(limits.manifest))));
     }
     // The version first: a newer manifest may look different in every other respect.
-    let value: serde_json::Value = serde_json::from_slice(&bytes)
-        .map_err(|_| BundleError::NotBundle(format!("{MANIFEST} is not JSON")))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|_| BundleError::NotBundle(format!("{MANIFEST} is not JSON")))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(FORMAT) => {}
         Some(format) if format > FORMAT => {
@@ -483,7 +476,11 @@ fn read_line(data: &mut impl BufRead, line: &mut Vec<u8>, cap: usize, source: &S
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
         if line.len() + part.len() > cap {
-            return Err(BundleError::TooLarge(format!("a line of {} is longer than {}", source.file(), size(cap as u64))));
+            return Err(BundleError::TooLarge(format!(
+                "a line of {} is longer than {}",
+                source.file(),
+                size(cap as u64)
+            )));
         }
         line.extend_from_slice(part);
         let taken = part.len() + usize::from(end.is_some());

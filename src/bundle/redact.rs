@@ -90,7 +90,10 @@ fn metadata(value: &mut Value) {
     if let Some(annotations) = metadata.get_mut("annotations") {
         match annotations {
             Value::Object(map) => {
-                map.retain(|key, _| KEPT_ANNOTATIONS.iter().any(|part| key.contains(part)) && !key.contains("last-applied-configuration"));
+                map.retain(|key, _| {
+                    KEPT_ANNOTATIONS.iter().any(|part| key.contains(part))
+                        && !key.contains("last-applied-configuration")
+                });
                 map.iter_mut().for_each(|(key, value)| annotation(key, value));
             }
             other => *other = Value::Null,
@@ -161,8 +164,7 @@ fn environment(variable: &mut Value, of_istio: bool) {
         *variable = Value::Null;
         return;
     };
-    let kept = of_istio
-        && object.get("name").and_then(Value::as_str).is_some_and(|name| KEPT_ENV.contains(&name));
+    let kept = of_istio && object.get("name").and_then(Value::as_str).is_some_and(|name| KEPT_ENV.contains(&name));
     object.retain(|key, _| matches!(key.as_str(), "name" | "valueFrom") || (kept && key == "value"));
     if let Some(from) = object.get_mut("valueFrom") {
         *from = json!({});

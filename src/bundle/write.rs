@@ -263,10 +263,7 @@ fn manifest(snapshot: &Snapshot, recorder: &Recorder) -> Manifest {
     let origin = &snapshot.origin;
     Manifest {
         format: FORMAT,
-        tool: ToolRecord {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        tool: ToolRecord { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
         origin: OriginRecord {
             context: origin.context.clone(),
             server: origin.server.clone(),
