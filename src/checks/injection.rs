@@ -1,7 +1,7 @@
 //! INJ: what labels of namespaces and pods ask for.
 
 use super::remedies::{count, label_namespace, names, restart, subject, unlabel_namespace, workload_key};
-use crate::engine::finding::KeyKind;
+use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::lens::OWNERS;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::recommended;
@@ -41,10 +41,8 @@ const LABELS_USE: &[SourceId] = &[
 
 /// Workloads of a namespace whose pods lack a proxy, for the remedy; empty where workloads could not be read.
 fn without_proxy<'a>(lens: &Lens<'a>, namespace: &str) -> Vec<&'a Workload<'a>> {
-    lens.workloads_if_read()
-        .iter()
-        .filter(|w| w.namespace == namespace && w.injected_pods() < w.pods.len() && !opts_out(w))
-        .collect()
+    let wanted = |w: &&Workload<'_>| w.injected_pods() < w.pods.len() && !opts_out(w);
+    lens.workloads_of(namespace).iter().filter(wanted).collect()
 }
 
 /// Whether a workload does not want a proxy, or cannot have one, whatever its namespace says.
@@ -61,7 +59,11 @@ fn label_finding<'a>(lens: &Lens<'a>, namespace: &Namespace, summary: String, de
     let without = without_proxy(lens, name);
     let mut finding = Finding::new(Subject::cluster("Namespace", name.clone()), summary, detail)
         .key(KeyKind::Namespace, name)
-        .maybe_impact(lens.blast_radius(|w| w.namespace == name.as_str() && w.injected_pods() < w.pods.len() && !opts_out(w)));
+        .maybe_impact(lens.snapshot().pods.items().map(|_| Impact {
+            namespaces: 1,
+            workloads: without.len(),
+            pods: without.iter().map(|workload| workload.pods.len() - workload.injected_pods()).sum(),
+        }));
     for key in [REV, INJECTION] {
         if let Some(value) = namespace.metadata.label(key) {
             finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), format!("label {key}"), value, None);

@@ -1,6 +1,7 @@
 //! `inject-check`.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
@@ -232,6 +233,7 @@ fn names_target(filter: &Filter, finding: &Finding) -> bool {
 }
 
 fn rows(world: &World<'_>, filter: &Filter, findings: &[Finding]) -> Vec<WorkloadView> {
+    let codes_by_object = index_codes(findings);
     world
         .workloads
         .iter()
@@ -243,29 +245,31 @@ fn rows(world: &World<'_>, filter: &Filter, findings: &[Finding]) -> Vec<Workloa
             pods: PodCount { total: workload.pods.len(), injected: workload.injected_pods() },
             now: now(world, workload),
             next_restart: next(world, &workload.next),
-            codes: codes(workload, findings),
+            codes: codes(workload, &codes_by_object),
         })
         .collect()
 }
 
-fn codes(workload: &Workload<'_>, findings: &[Finding]) -> Vec<String> {
-    let mut codes: Vec<String> = findings
-        .iter()
-        .flat_map(Finding::walk)
-        .filter(|finding| {
-            let subject = &finding.subject;
-            let is = |kind: &str, namespace: Option<&str>, name: &str| {
-                kind == workload.kind && namespace == Some(workload.namespace) && name == workload.name
-            };
-            is(&subject.kind, subject.namespace.as_deref(), &subject.name)
-                || subject.kind == "Namespace" && subject.name == workload.namespace
-                || finding.related.iter().any(|r| is(&r.kind, r.namespace.as_deref(), &r.name))
-        })
-        .map(|finding| finding.code.clone())
-        .collect();
-    codes.sort();
-    codes.dedup();
+/// Codes by what they are about: a workload, or a namespace under the kind `Namespace`.
+type Codes<'f> = BTreeMap<(&'f str, Option<&'f str>, &'f str), BTreeSet<&'f str>>;
+
+fn index_codes(findings: &[Finding]) -> Codes<'_> {
+    let mut codes = Codes::new();
+    for finding in findings.iter().flat_map(Finding::walk) {
+        let subject = (finding.subject.kind.as_str(), finding.subject.namespace.as_deref(), finding.subject.name.as_str());
+        let related = finding.related.iter().map(|r| (r.kind.as_str(), r.namespace.as_deref(), r.name.as_str()));
+        for key in std::iter::once(subject).chain(related) {
+            codes.entry(key).or_default().insert(&finding.code);
+        }
+    }
     codes
+}
+
+fn codes(workload: &Workload<'_>, codes: &Codes<'_>) -> Vec<String> {
+    let own = codes.get(&(workload.kind.as_str(), Some(workload.namespace), workload.name.as_str()));
+    let namespace = codes.get(&("Namespace", None, workload.namespace));
+    let all: BTreeSet<&str> = own.into_iter().chain(namespace).flatten().copied().collect();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn now(world: &World<'_>, workload: &Workload<'_>) -> NowView {

@@ -48,6 +48,14 @@ impl<'a> World<'a> {
         Self { snapshot, facts, now, revisions: control_plane::revisions(snapshot), workloads, rules }
     }
 
+    /// Workloads of one namespace: they are sorted by namespace first.
+    #[must_use]
+    pub fn workloads_of(&self, namespace: &str) -> &[Workload<'a>] {
+        let start = self.workloads.partition_point(|workload| workload.namespace < namespace);
+        let length = self.workloads[start..].partition_point(|workload| workload.namespace == namespace);
+        &self.workloads[start..start + length]
+    }
+
     /// Whether the add-on is installed: any istiod of a revision. None when that could not be read.
     #[must_use]
     pub fn is_installed(&self) -> Option<bool> {
@@ -231,11 +239,11 @@ impl<'a> Lens<'a> {
             .filter(move |namespace| scope.contains(&namespace.metadata.name)))
     }
 
-    /// Workloads where they could be read, for remedies and counts.
+    /// Workloads of one namespace where they could be read, for remedies and counts.
     #[must_use]
-    pub fn workloads_if_read(&self) -> &'a [Workload<'a>] {
+    pub fn workloads_of(&self, namespace: &str) -> &'a [Workload<'a>] {
         self.touched.borrow_mut().extend(BLAST);
-        &self.world.workloads
+        self.world.workloads_of(namespace)
     }
 
     /// Labels of a namespace, where it was read.
