@@ -6,6 +6,9 @@
 
 mod istio;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Map, Value, json};
 
 use crate::model::pod::KEPT_ENV;

@@ -1,0 +1,230 @@
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use super::redact;
+use crate::model::config_map::{ConfigMap, InjectorConfig};
+use crate::snapshot::SourceId;
+
+fn redacted(id: SourceId, mut value: Value) -> Value {
+    redact(id, &mut value);
+    value
+}
+
+fn container(container: Value) -> Value {
+    redacted(SourceId::Pods, json!({"spec": {"containers": [container]}}))["spec"]["containers"][0].take()
+}
+
+#[test]
+fn variables_keep_their_names_and_only_istio_s_own_keep_values() {
+    let env = json!([{"name": "CA_ADDR", "value": "istiod:15012"}, {"name": "PASSWORD", "value": "x"},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}, "future": "x"}, "odd"]);
+    let without = json!([{"name": "CA_ADDR"}, {"name": "PASSWORD"}, {"name": "KEY", "valueFrom": {}}, null]);
+    let mut with = without.clone();
+    with[0]["value"] = "istiod:15012".into();
+    for (name, expected) in [("app", &without), ("istio-proxy", &with), ("discovery", &with), ("istio-init", &without)]
+    {
+        assert_eq!(container(json!({"name": name, "env": env}))["env"], *expected, "{name}");
+    }
+}
+
+#[test]
+fn arguments_stay_only_in_istio_s_own_containers() {
+    let with = |name: &str| container(json!({"name": name, "image": "i", "args": ["a"], "command": ["c"]}));
+    assert_eq!(with("app"), json!({"name": "app", "image": "i"}));
+    assert_eq!(with("discovery"), json!({"name": "discovery", "image": "i", "args": ["a"], "command": ["c"]}));
+}
+
+#[test]
+fn every_place_with_containers_is_found() {
+    let pod_spec = json!({"containers": [{"name": "a", "args": ["x"]}], "initContainers": [{"name": "b", "args": ["x"]}],
+        "ephemeralContainers": [{"name": "c", "args": ["x"]}]});
+    let clean = json!({"containers": [{"name": "a"}], "initContainers": [{"name": "b"}], "ephemeralContainers": [{"name": "c"}]});
+    for (id, wrap) in [
+        (SourceId::Pods, (|spec| json!({"spec": spec})) as fn(&Value) -> Value),
+        (SourceId::Istiods, |spec| json!({"spec": spec})),
+        (SourceId::Deployments, |spec| json!({"spec": {"template": {"spec": spec}}})),
+        (SourceId::StatefulSets, |spec| json!({"spec": {"template": {"spec": spec}}})),
+        (SourceId::Jobs, |spec| json!({"spec": {"template": {"spec": spec}}})),
+        (SourceId::CronJobs, |spec| json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}})),
+    ] {
+        assert_eq!(redacted(id, wrap(&pod_spec)), wrap(&clean), "{id:?}");
+    }
+}
+
+#[test]
+fn probes_and_hooks_stay_without_what_they_run_or_send() {
+    let probe = json!({"httpGet": {"path": "/a?token=x", "port": 1, "httpHeaders": [{"name": "n", "value": "x"}]}, "periodSeconds": 3});
+    let hooks =
+        json!({"preStop": {"exec": {"command": ["x"]}}, "postStart": {"httpGet": {"path": "/b", "httpHeaders": "x"}}});
+    assert_eq!(
+        container(json!({"name": "istio-proxy", "startupProbe": probe, "lifecycle": hooks})),
+        json!({"name": "istio-proxy",
+            "startupProbe": {"httpGet": {"path": "/a", "port": 1, "httpHeaders": [{"name": "n"}]}, "periodSeconds": 3},
+            "lifecycle": {"preStop": {"exec": {}}, "postStart": {"httpGet": {"path": "/b", "httpHeaders": null}}}})
+    );
+}
+
+#[test]
+fn metadata_keeps_labels_owners_and_the_listed_annotations() {
+    let object = redacted(
+        SourceId::Namespaces,
+        json!({"metadata": {
+        "name": "n", "labels": {"containers": "x", "a": "b"}, "ownerReferences": [{"kind": "K"}],
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x", "note": "x", "a.istio.io/b": "1",
+            "kubernetes.azure.com/c": "2", "azureservicemesh/d": "3", "meta.helm.sh/e": "4", "prometheus.io/f": "5",
+            "deployment.kubernetes.io/revision": "6"},
+        "managedFields": [{"manager": "m", "operation": "Apply", "time": "t", "apiVersion": "v1", "fieldsV1": {"x": {}}}]}}),
+    );
+    assert_eq!(
+        object,
+        json!({"metadata": {
+        "name": "n", "labels": {"containers": "x", "a": "b"}, "ownerReferences": [{"kind": "K"}],
+        "annotations": {"a.istio.io/b": "1", "kubernetes.azure.com/c": "2", "azureservicemesh/d": "3",
+            "meta.helm.sh/e": "4", "prometheus.io/f": "5", "deployment.kubernetes.io/revision": "6"},
+        "managedFields": [{"manager": "m", "operation": "Apply", "time": "t"}]}})
+    );
+}
+
+#[test]
+fn annotations_that_hold_configuration_lose_its_values() {
+    let annotations = json!({"proxy.istio.io/config": "proxyMetadata:\n  A: x\nconcurrency: 2\n",
+        "proxy.istio.io/overrides": r#"{"containers":[{"name":"istio-proxy","env":[{"name":"A","value":"x"}]}]}"#});
+    let object = redacted(SourceId::Pods, json!({"metadata": {"annotations": annotations}}));
+    let text = |key: &str| -> Value {
+        serde_json::from_str(object["metadata"]["annotations"][key].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(text("proxy.istio.io/config"), json!({"proxyMetadata": {"A": ""}, "concurrency": 2}));
+    assert_eq!(
+        text("proxy.istio.io/overrides"),
+        json!({"containers": [{"name": "istio-proxy", "env": [{"name": "A"}]}]})
+    );
+}
+
+#[test]
+fn a_secret_loses_its_data_wherever_it_turns_up() {
+    let secret = json!({"kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "x"}, "stringData": {"k": "x"}});
+    for id in [SourceId::Pods, SourceId::SystemConfigMaps, SourceId::Namespaces] {
+        assert_eq!(redacted(id, secret.clone()), json!({"kind": "Secret", "metadata": {"name": "s"}}));
+    }
+}
+
+#[test]
+fn volumes_keep_names_and_lose_options() {
+    let spec = json!({"volumes": [
+        {"name": "a", "configMap": {"name": "m", "items": [{"key": "x"}]}}, {"name": "b", "secret": {"secretName": "s"}},
+        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"k": "x"}, "nodePublishSecretRef": {"name": "x"}}},
+        {"name": "d", "flexVolume": {"options": {"k": "x"}}},
+        {"name": "e", "projected": {"sources": [{"secret": {"name": "s", "items": ["x"]}}, {"downwardAPI": {"items": ["x"]}}]}}]});
+    assert_eq!(
+        redacted(SourceId::Pods, json!({"spec": spec}))["spec"]["volumes"],
+        json!([
+        {"name": "a", "configMap": {"name": "m"}}, {"name": "b", "secret": {"secretName": "s"}},
+        {"name": "c", "csi": {"driver": "d"}}, {"name": "d", "flexVolume": {}},
+        {"name": "e", "projected": {"sources": [{"secret": {"name": "s"}}, {"downwardAPI": {}}]}}])
+    );
+}
+
+#[test]
+fn the_last_words_of_a_container_go_and_the_reason_it_waits_stays() {
+    let status = json!({"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "R", "message": "m"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": "x"}}}]});
+    assert_eq!(
+        redacted(SourceId::Pods, json!({"status": status}))["status"],
+        json!({"containerStatuses": [{"name": "a",
+        "state": {"waiting": {"reason": "R", "message": "m"}}, "lastState": {"terminated": {"exitCode": 1}}}]})
+    );
+}
+
+fn config_map(name: &str, data: Value) -> Value {
+    redacted(SourceId::SystemConfigMaps, json!({"metadata": {"name": name}, "data": data, "binaryData": {"b": "eA=="}}))
+}
+
+#[test]
+fn only_istio_s_config_maps_keep_content_and_only_the_known_keys() {
+    let data = json!({"mesh": "a: 1", "meshNetworks": "n: {}", "root-cert.pem": "C", "other": "x", "config": "policy: enabled"});
+    let of_istio = config_map("istio-asm-1-30", data.clone());
+    assert_eq!(
+        of_istio["data"],
+        json!({"mesh": "a: 1", "meshNetworks": "n: {}", "root-cert.pem": "C", "other": "", "config": "{\"policy\":\"enabled\"}"})
+    );
+    assert!(of_istio.get("binaryData").is_none());
+    let foreign = config_map("settings", data);
+    assert!(foreign["data"].as_object().unwrap().values().all(|value| value == ""));
+}
+
+#[test]
+fn the_injector_s_configuration_parses_as_before_and_its_templates_are_hashes() {
+    let parse = |map: &Value| {
+        let map: ConfigMap = serde_json::from_value(map.clone()).unwrap();
+        InjectorConfig::parse(&map).map(|config| format!("{config:?}"))
+    };
+    for (config, values) in [
+        (
+            "policy: enabled\nneverInjectSelector:\n- matchExpressions: [{key: a, operator: In, values: [b]}]\ntemplates: {sidecar: secret}\nextra: secret\n",
+            r#"{"global":{"hub":"h","tag":1,"variant":"distroless","proxy":{"image":"proxyv2"},"tracer":{"x":"secret"}},"pilot":"secret"}"#,
+        ),
+        ("policy: disabled\ntemplates: secret", "{}"),
+        ("policy: [secret", "{}"),
+        ("policy: a\npolicy: secret", "{}"),
+        ("", "{}"),
+        ("[]", "{}"),
+        ("null", "{}"),
+        ("policy: enabled", "secret"),
+        ("policy: enabled", r#"{"global":{},"global":{"hub":"secret"}}"#),
+        ("policy: enabled", "null"),
+        ("1: secret\npolicy: enabled", "{}"),
+    ] {
+        let data = json!({"config": config, "values": values});
+        let raw = json!({"metadata": {"name": "istio-sidecar-injector-asm-1-30"}, "data": data});
+        let clean = config_map("istio-sidecar-injector-asm-1-30", raw["data"].clone());
+        assert_eq!(parse(&raw), parse(&clean), "{config} {values} -> {clean}");
+        assert!(!clean.to_string().contains("secret"), "{clean}");
+    }
+    let clean = config_map("istio-x", json!({"config": "policy: enabled\ntemplates: {sidecar: abc}"}));
+    assert!(clean["data"]["config"].as_str().unwrap().contains("sha256:ba7816bf8f01cfea414140de5dae2223b00361a3"));
+}
+
+#[test]
+fn mesh_configuration_is_unchanged_unless_it_holds_values_of_its_owner() {
+    let mesh = "accessLogFile: /dev/stdout   # kept as it is\ndefaultConfig:\n  discoveryAddress: a\n";
+    assert_eq!(config_map("istio-x", json!({"mesh": mesh}))["data"]["mesh"], mesh);
+    let with = "defaultConfig: {proxyMetadata: {A: secret, ISTIO_META_DNS_CAPTURE: 'true'}}\nextensionProviders:\n- name: o\n  opentelemetry: {http: {path: /p, headers: [{name: auth, value: secret}]}}\n- lightstep: {accessToken: secret}\n";
+    let clean = config_map("istio-x", json!({"mesh": with}));
+    let clean: Value = serde_json::from_str(clean["data"]["mesh"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        clean,
+        json!({"defaultConfig": {"proxyMetadata": {"A": "", "ISTIO_META_DNS_CAPTURE": "true"}},
+        "extensionProviders": [{"name": "o", "opentelemetry": {"http": {"path": "/p", "headers": [{"name": "auth", "value": ""}]}}},
+            {"lightstep": {"accessToken": ""}}]})
+    );
+    assert_eq!(config_map("istio-x", json!({"mesh": "a: [secret"}))["data"]["mesh"], "[");
+}
+
+#[test]
+fn what_has_not_the_shape_of_its_schema_is_dropped() {
+    for odd in [json!("x"), json!(["x"]), json!(1)] {
+        assert_eq!(redacted(SourceId::Pods, odd), Value::Null);
+    }
+    let odd = json!({"metadata": {"annotations": "x", "managedFields": "x"}, "spec": {"containers": "x", "initContainers": ["x"], "volumes": "x"}});
+    assert_eq!(
+        redacted(SourceId::Pods, odd),
+        json!({"metadata": {"annotations": null, "managedFields": null},
+        "spec": {"containers": null, "initContainers": [null], "volumes": null}})
+    );
+    assert_eq!(
+        container(json!({"name": "a", "env": "x", "livenessProbe": "x", "lifecycle": "x"})),
+        json!({"name": "a", "env": null, "livenessProbe": null, "lifecycle": null})
+    );
+}
+
+#[test]
+fn what_webhooks_services_and_events_say_stays() {
+    let webhook = json!({"webhooks": [{"name": "n", "clientConfig": {"caBundle": "Y2E=", "service": {"name": "s"}},
+        "namespaceSelector": {"matchLabels": {"metadata": "x", "volumes": "y"}}, "matchConditions": [{"expression": "e"}]}]});
+    assert_eq!(redacted(SourceId::MutatingWebhooks, webhook.clone()), webhook);
+    let service = json!({"spec": {"selector": {"containers": "c", "metadata": "m"}}, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
+    assert_eq!(redacted(SourceId::GatewayServices, service.clone()), service);
+    let event = json!({"message": "m", "involvedObject": {"kind": "ReplicaSet"}});
+    assert_eq!(redacted(SourceId::RefusalEvents, event.clone()), event);
+}
