@@ -67,8 +67,7 @@ pub async fn gather(
 ) -> Gathered {
     let mut snapshot = Snapshot { scope: plan.scope.clone(), ..Snapshot::default() };
     let mut recorder = plan.record.then(Recorder::new);
-    let mut waiting: Vec<&'static Source> =
-        SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
+    let mut waiting: Vec<&'static Source> = SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
     let mut state = Progress { done: 0, total: waiting.len(), objects: 0 };
     let mut started: BTreeSet<SourceId> = BTreeSet::new();
     let mut finished: BTreeSet<SourceId> = BTreeSet::new();

@@ -79,11 +79,25 @@ fn self_managed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             .remedy(Remedy::new(
                 "remove it once no IstioOperator object is needed",
                 vec![
-                    Step::command(Risk::Read, "shows whether any is left", ["kubectl", "get", "istiooperators.install.istio.io", "-A"]),
-                    Step::command(Risk::Change, "removes the definition and all objects of it", ["kubectl", "delete", "crd", "istiooperators.install.istio.io"]),
+                    Step::command(
+                        Risk::Read,
+                        "shows whether any is left",
+                        ["kubectl", "get", "istiooperators.install.istio.io", "-A"],
+                    ),
+                    Step::command(
+                        Risk::Change,
+                        "removes the definition and all objects of it",
+                        ["kubectl", "delete", "crd", "istiooperators.install.istio.io"],
+                    ),
                 ],
             ))
-            .evidence(SourceId::OperatorCrd, "customresourcedefinition/istiooperators.install.istio.io", "exists", "yes", Some("no")),
+            .evidence(
+                SourceId::OperatorCrd,
+                "customresourcedefinition/istiooperators.install.istio.io",
+                "exists",
+                "yes",
+                Some("no"),
+            ),
         );
     }
     Ok(verdict)

@@ -39,7 +39,11 @@ Read the pods' state and the last log; the reason is there. Edits to the Deploym
 fn inspect(revision: &str) -> Vec<Step> {
     let selector = format!("app=istiod,istio.io/rev={revision}");
     vec![
-        Step::command(Risk::Read, "shows state and events of its pods", ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector]),
+        Step::command(
+            Risk::Read,
+            "shows state and events of its pods",
+            ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
+        ),
         Step::command(
             Risk::Read,
             "shows why it stopped last time",
@@ -85,12 +89,17 @@ fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             format!("0 of {}", revision.total()),
             Some("at least 1"),
         );
-        finding.impact = lens.blast_radius(|workload| {
-            workload.next.is_blocked() && workload.next.revision.as_deref() == Some(name)
-        });
+        finding.impact =
+            lens.blast_radius(|workload| workload.next.is_blocked() && workload.next.revision.as_deref() == Some(name));
         for state in states {
             let (pod, state) = state.split_once(' ').unwrap_or((&state, "unknown"));
-            finding = finding.evidence(SourceId::SystemPods, format!("{SYSTEM_NAMESPACE}/pod/{pod}"), "state", state, Some("Running and ready"));
+            finding = finding.evidence(
+                SourceId::SystemPods,
+                format!("{SYSTEM_NAMESPACE}/pod/{pod}"),
+                "state",
+                state,
+                Some("Running and ready"),
+            );
         }
         findings.push(finding);
     }
@@ -218,11 +227,24 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             inspect(&revision.name)
         } else {
             vec![
-                Step::command(Risk::Read, "shows the Service's selector", ["kubectl", "get", "service", &service, "-n", SYSTEM_NAMESPACE, "-o", "yaml"]),
+                Step::command(
+                    Risk::Read,
+                    "shows the Service's selector",
+                    ["kubectl", "get", "service", &service, "-n", SYSTEM_NAMESPACE, "-o", "yaml"],
+                ),
                 Step::command(
                     Risk::Read,
                     "shows the labels of the pods it should select",
-                    ["kubectl", "get", "pods", "-n", SYSTEM_NAMESPACE, "-l", &format!("istio.io/rev={}", revision.name), "--show-labels"],
+                    [
+                        "kubectl",
+                        "get",
+                        "pods",
+                        "-n",
+                        SYSTEM_NAMESPACE,
+                        "-l",
+                        &format!("istio.io/rev={}", revision.name),
+                        "--show-labels",
+                    ],
                 ),
                 super::remedies::reconcile("writes the Service again"),
             ]

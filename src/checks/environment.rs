@@ -174,7 +174,13 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             ),
         ],
     ))
-    .evidence(SourceId::SystemDeployments, format!("namespace/{SYSTEM_NAMESPACE}"), "deployments istiod-asm-*", "0", Some("1 or 2"));
+    .evidence(
+        SourceId::SystemDeployments,
+        format!("namespace/{SYSTEM_NAMESPACE}"),
+        "deployments istiod-asm-*",
+        "0",
+        Some("1 or 2"),
+    );
     for name in webhooks {
         finding = finding.evidence(
             SourceId::MutatingWebhooks,

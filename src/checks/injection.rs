@@ -54,7 +54,12 @@ pub fn opts_out(workload: &Workload<'_>) -> bool {
 }
 
 /// A finding about a namespace's labels, with the workloads that pay for it.
-fn label_finding<'a>(lens: &Lens<'a>, namespace: &Namespace, summary: String, detail: &str) -> (Finding, Vec<&'a Workload<'a>>) {
+fn label_finding<'a>(
+    lens: &Lens<'a>,
+    namespace: &Namespace,
+    summary: String,
+    detail: &str,
+) -> (Finding, Vec<&'a Workload<'a>>) {
     let name = &namespace.metadata.name;
     let without = without_proxy(lens, name);
     let mut finding = Finding::new(Subject::cluster("Namespace", name.clone()), summary, detail)
@@ -66,7 +71,13 @@ fn label_finding<'a>(lens: &Lens<'a>, namespace: &Namespace, summary: String, de
         }));
     for key in [REV, INJECTION] {
         if let Some(value) = namespace.metadata.label(key) {
-            finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), format!("label {key}"), value, None);
+            finding = finding.evidence(
+                SourceId::Namespaces,
+                format!("namespace/{name}"),
+                format!("label {key}"),
+                value,
+                None,
+            );
         }
     }
     (finding, without)
@@ -74,10 +85,8 @@ fn label_finding<'a>(lens: &Lens<'a>, namespace: &Namespace, summary: String, de
 
 /// A revision label that resolves: an installed revision's or a tag's webhook carries it.
 fn resolves(lens: &Lens<'_>, value: &str) -> Result<bool, Missing> {
-    let by_webhook = lens
-        .injectors()?
-        .iter()
-        .any(|i| i.tag.as_deref() == Some(value) || (i.tag.is_none() && i.revision == value));
+    let by_webhook =
+        lens.injectors()?.iter().any(|i| i.tag.as_deref() == Some(value) || (i.tag.is_none() && i.revision == value));
     // An installed revision whose webhook is missing is WHK01's story.
     Ok(by_webhook || lens.revisions()?.iter().any(|revision| revision.name == value))
 }
@@ -238,7 +247,11 @@ fn unknown_revision(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let meta = &namespace.metadata;
         verdict.examined += 1;
         let Some(value) = meta.label(REV) else { continue };
-        if value == "default" || meta.label(INJECTION).is_some() || lens.is_managed(&meta.name) || resolves(lens, value)? {
+        if value == "default"
+            || meta.label(INJECTION).is_some()
+            || lens.is_managed(&meta.name)
+            || resolves(lens, value)?
+        {
             continue;
         }
         let (finding, without) = label_finding(
@@ -256,7 +269,13 @@ fn unknown_revision(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             finding
                 .key(KeyKind::Revision, value)
-                .evidence(SourceId::SystemDeployments, format!("namespace/{SYSTEM_NAMESPACE}"), "installed revisions", installed, Some(value))
+                .evidence(
+                    SourceId::SystemDeployments,
+                    format!("namespace/{SYSTEM_NAMESPACE}"),
+                    "installed revisions",
+                    installed,
+                    Some(value),
+                )
                 .remedy(Remedy::new("point the label at an installed revision", steps)),
         );
     }
@@ -323,7 +342,9 @@ fn candidates<'a>(lens: &Lens<'a>) -> Result<impl Iterator<Item = &'a Workload<'
     Ok(lens
         .workloads()?
         .iter()
-        .filter(|w| !managed(w.namespace) && w.template().is_some_and(|(meta, _)| !is_gateway_template(&meta.annotations)))
+        .filter(|w| {
+            !managed(w.namespace) && w.template().is_some_and(|(meta, _)| !is_gateway_template(&meta.annotations))
+        })
         .collect::<Vec<_>>()
         .into_iter())
 }
@@ -496,4 +517,3 @@ Remove the label and use a revision's label for sidecars.
         Ok(verdict)
     },
 };
-

@@ -53,7 +53,8 @@ pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>
             Restart::Rollout => rollouts.entry(namespace).or_default().push(format!("{lower}/{name}")),
             Restart::DeletePods(pods) if pods.is_empty() => {}
             Restart::DeletePods(pods) => {
-                let mut command = vec!["kubectl".to_owned(), "delete".into(), "pod".into(), "-n".into(), namespace.into()];
+                let mut command =
+                    vec!["kubectl".to_owned(), "delete".into(), "pod".into(), "-n".into(), namespace.into()];
                 command.extend(pods);
                 steps.push(Step::command(
                     Risk::Restart,
@@ -63,12 +64,12 @@ pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>
             }
             Restart::Recreate => steps.push(Step::text(
                 Risk::Restart,
-                format!("{lower}/{name} in {namespace} has nobody who recreates it: delete it and apply its manifest again"),
+                format!(
+                    "{lower}/{name} in {namespace} has nobody who recreates it: delete it and apply its manifest again"
+                ),
             )),
-            Restart::NextRun => steps.push(Step::text(
-                Risk::Read,
-                format!("{lower}/{name} in {namespace} is right from its next run on"),
-            )),
+            Restart::NextRun => steps
+                .push(Step::text(Risk::Read, format!("{lower}/{name} in {namespace} is right from its next run on"))),
             Restart::ArgoRollout => steps.push(Step::command(
                 Risk::Restart,
                 format!("restarts the Argo Rollout {name}"),
@@ -79,7 +80,8 @@ pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>
     let mut all: Vec<Step> = rollouts
         .into_iter()
         .map(|(namespace, names)| {
-            let mut command = vec!["kubectl".to_owned(), "rollout".into(), "restart".into(), "-n".into(), namespace.into()];
+            let mut command =
+                vec!["kubectl".to_owned(), "rollout".into(), "restart".into(), "-n".into(), namespace.into()];
             command.extend(names);
             Step::command(Risk::Restart, format!("replaces the pods in {namespace} one after the other"), command)
         })

@@ -29,9 +29,9 @@ fn seen(lens: &Lens<'_>) -> Result<BTreeMap<String, (SourceId, String)>, Missing
         if let Some(revision) = crate::mesh::proxy::of_pod(pod).and_then(|proxy| proxy.revision)
             && AsmRevision::parse(&revision).is_some()
         {
-            found.entry(revision).or_insert_with(|| {
-                (SourceId::Pods, format!("{}/pod/{}", pod.metadata.namespace, pod.metadata.name))
-            });
+            found
+                .entry(revision)
+                .or_insert_with(|| (SourceId::Pods, format!("{}/pod/{}", pod.metadata.namespace, pod.metadata.name)));
         }
     }
     Ok(found)
@@ -68,13 +68,18 @@ fn past_end_of_life(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let mut findings = Vec::new();
     for (name, (source, object)) in &seen {
         let support = facts.support(name, lens.now());
-        let (Support::Ended | Support::ProbablyEnded, Some(known)) = (support, facts.revisions.get(name)) else { continue };
+        let (Support::Ended | Support::ProbablyEnded, Some(known)) = (support, facts.revisions.get(name)) else {
+            continue;
+        };
         let until = known.end_of_life.date;
         let sure = support == Support::Ended;
         let summary = if sure {
             format!("revision {name} is out of support since {until}")
         } else {
-            format!("revision {name} should be out of support since {}{until}", if known.end_of_life.exact { "" } else { "about " })
+            format!(
+                "revision {name} should be out of support since {}{until}",
+                if known.end_of_life.exact { "" } else { "about " }
+            )
         };
         let detail = if sure {
             "It gets no security fixes any more.".to_owned()
@@ -96,11 +101,29 @@ fn past_end_of_life(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                         Step::command(
                             Risk::Change,
                             "installs the new revision beside the old one; workloads move later",
-                            ["az", "aks", "mesh", "upgrade", "start", "-g", "<resource-group>", "-n", "<cluster>", "--revision", "<revision>"],
+                            [
+                                "az",
+                                "aks",
+                                "mesh",
+                                "upgrade",
+                                "start",
+                                "-g",
+                                "<resource-group>",
+                                "-n",
+                                "<cluster>",
+                                "--revision",
+                                "<revision>",
+                            ],
                         ),
                     ],
                 ))
-                .evidence(*source, object.clone(), "revision", name.clone(), Some(&format!("supported on {}", lens.now().strftime("%Y-%m-%d")))),
+                .evidence(
+                    *source,
+                    object.clone(),
+                    "revision",
+                    name.clone(),
+                    Some(&format!("supported on {}", lens.now().strftime("%Y-%m-%d"))),
+                ),
         );
     }
     Ok(Verdict { examined: seen.len(), findings })

@@ -240,7 +240,10 @@ fn refusals<'a>(lens: &Lens<'a>) -> Result<BTreeMap<String, (Option<Timestamp>, 
         .iter()
         .filter_map(|set| {
             let parent = set.metadata.controller()?;
-            Some(((set.metadata.namespace.as_str(), set.metadata.name.as_str()), (parent.kind.as_str(), parent.name.as_str())))
+            Some((
+                (set.metadata.namespace.as_str(), set.metadata.name.as_str()),
+                (parent.kind.as_str(), parent.name.as_str()),
+            ))
         })
         .collect();
     let mut found: BTreeMap<String, (Option<Timestamp>, &str)> = BTreeMap::new();
@@ -285,7 +288,13 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         )
         .key(KeyKind::Workload, workload_key(workload))
         .impact(impact(workload.missing() as usize))
-        .evidence(SourceId::Deployments, object(workload), "pods", workload.pods.len().to_string(), Some(&wanted.to_string()));
+        .evidence(
+            SourceId::Deployments,
+            object(workload),
+            "pods",
+            workload.pods.len().to_string(),
+            Some(&wanted.to_string()),
+        );
         if let Some(revision) = &workload.next.revision {
             finding = finding.key(KeyKind::Revision, revision);
         }
@@ -301,7 +310,9 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             ["kubectl", "get", "events", "-n", workload.namespace, "--field-selector", "reason=FailedCreate"],
         )];
         steps.extend(restart([workload]));
-        verdict.findings.push(finding.remedy(Remedy::new("repair the injector, then let the controller try again", steps)));
+        verdict
+            .findings
+            .push(finding.remedy(Remedy::new("repair the injector, then let the controller try again", steps)));
     }
     Ok(verdict)
 }

@@ -161,7 +161,11 @@ Move each namespace's label, or the tag, to the new revision, then restart its w
 };
 
 fn pods_on(workload: &Workload<'_>, revision: &str) -> usize {
-    workload.pods.iter().filter(|(_, proxy)| proxy.as_ref().is_some_and(|p| p.revision.as_deref() == Some(revision))).count()
+    workload
+        .pods
+        .iter()
+        .filter(|(_, proxy)| proxy.as_ref().is_some_and(|p| p.revision.as_deref() == Some(revision)))
+        .count()
 }
 
 /// Gateways of the add-on are moved by AKS.
@@ -194,7 +198,8 @@ Move the namespaces first (UPG02), then restart these workloads.
     run: |lens| {
         let Some((old, _)) = canary(lens)? else { return Ok(Verdict::default()) };
         let workloads = lens.workloads()?;
-        let mut verdict = Verdict { examined: workloads.iter().filter(|w| w.injected_pods() > 0).count(), ..Verdict::default() };
+        let mut verdict =
+            Verdict { examined: workloads.iter().filter(|w| w.injected_pods() > 0).count(), ..Verdict::default() };
         let on_old: Vec<_> = workloads.iter().filter(|w| is_users(lens, w) && pods_on(w, &old.name) > 0).collect();
         if !on_old.is_empty() {
             verdict.findings.push(workloads_finding(

@@ -113,7 +113,10 @@ fn service_gone(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let installed = revisions.iter().any(|revision| revision.name == injector.revision);
         let what = injector.tag.as_ref().map_or_else(|| name.to_owned(), |tag| format!("of tag {tag}"));
         let detail = match (injector.fails_closed(), used.is_empty()) {
-            (true, false) => format!("New pods in {} cannot start; running ones go on until they are restarted.", names(used.iter().copied())),
+            (true, false) => format!(
+                "New pods in {} cannot start; running ones go on until they are restarted.",
+                names(used.iter().copied())
+            ),
             (true, true) => "No namespace uses it now; the first one that does cannot start pods.".to_owned(),
             (false, _) => "New pods that it selects get no sidecar, and Kubernetes says nothing about it.".to_owned(),
         };
@@ -164,7 +167,9 @@ fn used_by<'a>(lens: &Lens<'a>, injector: &Injector<'_>) -> Vec<&'a str> {
     namespaces
         .iter()
         .filter(|namespace| namespace.metadata.label(REV) == Some(name))
-        .filter(|namespace| injector.entries().any(|entry| entry.namespace_selector.matches(&namespace.metadata.labels) == Some(true)))
+        .filter(|namespace| {
+            injector.entries().any(|entry| entry.namespace_selector.matches(&namespace.metadata.labels) == Some(true))
+        })
         .map(|namespace| namespace.metadata.name.as_str())
         .collect()
 }

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_kubectl_reads_them() {
-        for (text, seconds) in [("10s", 10.0), ("1m30s", 90.0), ("2h", 7200.0), ("250ms", 0.25), ("0", 0.0), ("7", 7.0)] {
+        for (text, seconds) in [("10s", 10.0), ("1m30s", 90.0), ("2h", 7200.0), ("250ms", 0.25), ("0", 0.0), ("7", 7.0)]
+        {
             assert_eq!(duration(text).map(|d| d.as_secs_f64()), Ok(seconds), "{text}");
         }
         for text in ["s", "10x", "1.5s", "-1s"] {

@@ -62,8 +62,11 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         ui::message(&format!("error: {message}\n"));
         return Exit::Unable;
     }
-    let failed: Vec<_> =
-        SOURCES.iter().filter(|source| !(source.state)(&gathered.snapshot).faults.is_empty()).map(|s| s.resource).collect();
+    let failed: Vec<_> = SOURCES
+        .iter()
+        .filter(|source| !(source.state)(&gathered.snapshot).faults.is_empty())
+        .map(|s| s.resource)
+        .collect();
     if path.as_os_str() != "-" {
         ui::message(&format!("wrote {}\n", path.display()));
     }

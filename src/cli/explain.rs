@@ -36,5 +36,12 @@ pub fn run(args: &ExplainArgs) -> Exit {
 /// A check's page in Markdown.
 pub fn page(check: &crate::engine::Check) -> String {
     let severity = format!("{:?}", check.severity).to_lowercase();
-    format!("# {}: {}\n\n{} · {severity} · {}\n\n{}\n", check.code, check.title, check.area.title(), check.name, check.docs)
+    format!(
+        "# {}: {}\n\n{} · {severity} · {}\n\n{}\n",
+        check.code,
+        check.title,
+        check.area.title(),
+        check.name,
+        check.docs
+    )
 }

@@ -99,7 +99,8 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             View::Inject(InjectView { workloads: rows })
         },
         concerns: &|finding| {
-            planned.is_none() && (filter.target.is_none() && filter.selector.is_none() || names_target(&filter, finding))
+            planned.is_none()
+                && (filter.target.is_none() && filter.selector.is_none() || names_target(&filter, finding))
         },
         areas: Some(&[
             Area::Environment,
@@ -177,7 +178,13 @@ fn parse_selector(text: &str) -> Result<LabelSelector, String> {
             values,
         };
         let list = |values: &str| {
-            values.trim().trim_start_matches('(').trim_end_matches(')').split(',').map(|v| v.trim().to_owned()).collect()
+            values
+                .trim()
+                .trim_start_matches('(')
+                .trim_end_matches(')')
+                .split(',')
+                .map(|v| v.trim().to_owned())
+                .collect()
         };
         let parsed = if let Some((key, values)) = part.split_once(" notin ") {
             requirement(key, "NotIn", list(values))
@@ -256,7 +263,8 @@ type Codes<'f> = BTreeMap<(&'f str, Option<&'f str>, &'f str), BTreeSet<&'f str>
 fn index_codes(findings: &[Finding]) -> Codes<'_> {
     let mut codes = Codes::new();
     for finding in findings.iter().flat_map(Finding::walk) {
-        let subject = (finding.subject.kind.as_str(), finding.subject.namespace.as_deref(), finding.subject.name.as_str());
+        let subject =
+            (finding.subject.kind.as_str(), finding.subject.namespace.as_deref(), finding.subject.name.as_str());
         let related = finding.related.iter().map(|r| (r.kind.as_str(), r.namespace.as_deref(), r.name.as_str()));
         for key in std::iter::once(subject).chain(related) {
             codes.entry(key).or_default().insert(&finding.code);
@@ -419,7 +427,9 @@ mod tests {
 
     #[test]
     fn targets_use_kubectls_short_names() {
-        for (text, kind) in [("deploy/a", "Deployment"), ("sts/a", "StatefulSet"), ("ds/a", "DaemonSet"), ("pods/a", "Pod"), ("a", "")] {
+        for (text, kind) in
+            [("deploy/a", "Deployment"), ("sts/a", "StatefulSet"), ("ds/a", "DaemonSet"), ("pods/a", "Pod"), ("a", "")]
+        {
             assert_eq!(parse_target(text).unwrap(), (kind.to_owned(), "a".to_owned()), "{text}");
         }
         assert!(parse_target("svc/a").is_err() && parse_target("deploy/").is_err());

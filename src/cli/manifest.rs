@@ -108,7 +108,8 @@ mod tests {
     fn documents_lists_and_json_are_read_and_other_kinds_left_out() {
         let text = "kind: Service\nmetadata: {name: s}\n---\nkind: Deployment\nmetadata: {name: d, namespace: n}\nspec: {template: {metadata: {labels: {a: b}}}}\n---\n{\"kind\":\"List\",\"items\":[{\"kind\":\"Pod\",\"metadata\":{\"generateName\":\"p-\"}}]}\n";
         let planned = parse(text).unwrap();
-        let names: Vec<_> = planned.iter().map(|p| (p.kind.as_str(), p.name.as_str(), p.namespace.as_deref())).collect();
+        let names: Vec<_> =
+            planned.iter().map(|p| (p.kind.as_str(), p.name.as_str(), p.namespace.as_deref())).collect();
         assert_eq!(names, [("Deployment", "d", Some("n")), ("Pod", "p-", None)]);
         assert_eq!(planned[0].template.label("a"), Some("b"));
     }

@@ -45,13 +45,24 @@ pub struct Job<'j> {
 }
 
 /// Runs a command; whatever happens is printed in the chosen format.
-pub fn judge(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportArgs, job: &Job<'_>) -> (Exit, Option<Report>) {
+pub fn judge(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    job: &Job<'_>,
+) -> (Exit, Option<Report>) {
     let outcome = prepare(connection, scope, args, job);
     let (report, policy) = match outcome {
         Ok(done) => done,
         Err(error) => (
             Report::of_error(error),
-            Policy { fail_on: args.fail_on, allow_gaps: args.allow_gaps, interrupted: false, narrowed: false, not_installed: false },
+            Policy {
+                fail_on: args.fail_on,
+                allow_gaps: args.allow_gaps,
+                interrupted: false,
+                narrowed: false,
+                not_installed: false,
+            },
         ),
     };
     let exit = exit::of_report(&report, policy);
@@ -102,7 +113,8 @@ fn prepare(
     let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
     let world = World::new(&snapshot, &facts, now);
     let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
-    let findings: Vec<Finding> = findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(f))).collect();
+    let findings: Vec<Finding> =
+        findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(f))).collect();
     let view = (job.view)(&world, &findings);
     let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(&facts));
     report.gaps = gaps(&snapshot, &selected, &outcomes);
@@ -136,7 +148,8 @@ fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
 /// The checks that `--only` and `--skip` leave.
 fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Result<Vec<&'static Check>, ErrorDocument> {
     let known = |word: &String| {
-        checks::all().any(|check| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
+        checks::all()
+            .any(|check| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
     };
     if let Some(word) = only.iter().chain(skip).find(|word| !known(word)) {
         let mut error = usage(format!("{} is neither a code nor an area", crate::model::quoted::printable(word)));
@@ -201,9 +214,10 @@ pub fn live(
     sources: BTreeSet<SourceId>,
     record: bool,
 ) -> Result<Gathered, ErrorDocument> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
-        ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
-    })?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
+            ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
+        })?;
     let gathered = runtime.block_on(async {
         let connect = async {
             let cluster = Cluster::connect(&connection.options()).await?;
@@ -298,7 +312,12 @@ fn gaps(snapshot: &Snapshot, selected: &[&'static Check], outcomes: &[Outcome]) 
         if let Some(fault) = state.fallback {
             // The server's version and namespaces by name lose nothing by it; workloads of other namespaces do.
             let namespaces = snapshot.scope.namespaces.as_deref().unwrap_or_default().join(", ");
-            gaps.push(gap(source.id, fault, checks, &format!("{}; only namespace {namespaces} was examined", fault.message)));
+            gaps.push(gap(
+                source.id,
+                fault,
+                checks,
+                &format!("{}; only namespace {namespaces} was examined", fault.message),
+            ));
         }
     }
     gaps

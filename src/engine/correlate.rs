@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn another_key_is_another_story() {
-        assert_eq!(correlate(vec![finding("A", Severity::Error, "r"), finding("B", Severity::Error, "s")], TABLE).len(), 2);
+        assert_eq!(
+            correlate(vec![finding("A", Severity::Error, "r"), finding("B", Severity::Error, "s")], TABLE).len(),
+            2
+        );
     }
 
     #[test]

@@ -76,13 +76,8 @@ pub struct Lens<'a> {
 /// Sources of [`Lens::revisions`].
 pub const REVISIONS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments];
 /// Sources of [`Lens::workloads`]; verdicts in them are unknown unless [`Lens::rules`] is asked for too.
-pub const WORKLOADS: &[SourceId] = &[
-    SourceId::Pods,
-    SourceId::Deployments,
-    SourceId::StatefulSets,
-    SourceId::DaemonSets,
-    SourceId::Namespaces,
-];
+pub const WORKLOADS: &[SourceId] =
+    &[SourceId::Pods, SourceId::Deployments, SourceId::StatefulSets, SourceId::DaemonSets, SourceId::Namespaces];
 /// Sources that make [`WORKLOADS`] better: without them owners are named less well.
 pub const OWNERS: &[SourceId] = &[SourceId::ReplicaSets, SourceId::Jobs, SourceId::CronJobs];
 /// Sources of [`Lens::injectors`].

@@ -43,7 +43,9 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
         // A check that breaks must not end the report.
         let result = catch_unwind(AssertUnwindSafe(|| (check.run)(&lens)));
         let (status, examined, found) = match result {
-            Err(_) => (Status::Errored("the check broke; its code is at fault, not the cluster".to_owned()), 0, Vec::new()),
+            Err(_) => {
+                (Status::Errored("the check broke; its code is at fault, not the cluster".to_owned()), 0, Vec::new())
+            }
             Ok(Err(missing)) => (unavailable(&missing), 0, Vec::new()),
             Ok(Ok(verdict)) => judge(world, check, verdict),
         };
@@ -57,9 +59,7 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
 
 fn unavailable(missing: &Missing) -> Status {
     match missing.kind {
-        StateKind::NotServed => {
-            Status::NotApplicable(format!("this cluster does not serve {}", resource(missing)))
-        }
+        StateKind::NotServed => Status::NotApplicable(format!("this cluster does not serve {}", resource(missing))),
         _ => Status::NotChecked(format!("{} could not be read", missing.source.name())),
     }
 }
@@ -77,9 +77,8 @@ fn judge(world: &World<'_>, check: &Check, verdict: Verdict) -> (Status, usize, 
         finding.fingerprint = fingerprint(finding);
         finding.remedy.link = format!("kubectl asm explain {}", check.code);
     }
-    let partial = check.inputs.iter().find(|id| {
-        source(**id).is_some_and(|source| !(source.state)(world.snapshot).is_complete())
-    });
+    let partial =
+        check.inputs.iter().find(|id| source(**id).is_some_and(|source| !(source.state)(world.snapshot).is_complete()));
     let status = match (findings.is_empty(), partial, examined) {
         (false, ..) => Status::Failed,
         (true, Some(id), _) => Status::NotChecked(format!("{} was read only in part", id.name())),

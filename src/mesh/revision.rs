@@ -80,7 +80,11 @@ impl std::fmt::Display for IstioVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
         // AKS rebuilds a patch as `-1`, `-2`, …; a word such as `-distroless` says nothing about the version.
-        if self.suffix.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())) {
+        if self
+            .suffix
+            .strip_prefix('-')
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        {
             f.write_str(&self.suffix)?;
         }
         Ok(())

@@ -155,10 +155,8 @@ fn backend(snapshot: &Snapshot, ready: &BTreeMap<(&str, &str), usize>, service: 
         (&snapshot.webhook_services, snapshot.webhook_endpoints.state())
     };
     let Section::Collected(services) = services else { return Backend::Unknown };
-    let exists = services
-        .items
-        .iter()
-        .any(|s| s.metadata.namespace == service.namespace && s.metadata.name == service.name);
+    let exists =
+        services.items.iter().any(|s| s.metadata.namespace == service.namespace && s.metadata.name == service.name);
     if !exists {
         return if services.is_complete() { Backend::NoService } else { Backend::Unknown };
     }

@@ -164,7 +164,11 @@ pub fn workloads<'a>(snapshot: &'a Snapshot, rules: &Rules<'a>) -> Vec<Workload<
             _ => snapshot.scope.contains(&controller.metadata.namespace),
         };
         if keep {
-            insert(&mut found, key(&controller.metadata.namespace, controller.kind.name(), &controller.metadata.name), &owners);
+            insert(
+                &mut found,
+                key(&controller.metadata.namespace, controller.kind.name(), &controller.metadata.name),
+                &owners,
+            );
         }
     }
     for pod in snapshot.pods.items().unwrap_or_default() {
@@ -215,15 +219,9 @@ fn insert<'m, 'a>(
 }
 
 fn controllers(snapshot: &Snapshot) -> impl Iterator<Item = &Controller> {
-    [
-        &snapshot.deployments,
-        &snapshot.stateful_sets,
-        &snapshot.daemon_sets,
-        &snapshot.jobs,
-        &snapshot.cron_jobs,
-    ]
-    .into_iter()
-    .flat_map(|section| section.items().unwrap_or_default())
+    [&snapshot.deployments, &snapshot.stateful_sets, &snapshot.daemon_sets, &snapshot.jobs, &snapshot.cron_jobs]
+        .into_iter()
+        .flat_map(|section| section.items().unwrap_or_default())
 }
 
 struct Owners<'a> {

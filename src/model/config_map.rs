@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn a_complete_image_stays_as_it_is() {
         let parsed =
-            InjectorConfig::parse(&map("policy: enabled", r#"{"global":{"proxy":{"image":"h/p:1"},"tag":3}}"#)).unwrap();
+            InjectorConfig::parse(&map("policy: enabled", r#"{"global":{"proxy":{"image":"h/p:1"},"tag":3}}"#))
+                .unwrap();
         assert_eq!(parsed.proxy_image.as_deref(), Some("h/p:1"));
     }
 

@@ -57,10 +57,6 @@ impl Event {
     /// When it was last seen.
     #[must_use]
     pub fn last_seen(&self) -> Option<Timestamp> {
-        self.series
-            .last_observed_time
-            .or(self.last_timestamp)
-            .or(self.event_time)
-            .or(self.metadata.creation_timestamp)
+        self.series.last_observed_time.or(self.last_timestamp).or(self.event_time).or(self.metadata.creation_timestamp)
     }
 }

@@ -11,7 +11,8 @@ use super::meta::lenient_time;
 use super::{Meta, nullable};
 
 /// Environment variables whose values verdicts need; all others are dropped while decoding.
-pub const KEPT_ENV: [&str; 5] = ["CA_ADDR", "ENABLE_NATIVE_SIDECARS", "PILOT_CERT_PROVIDER", "PROXY_CONFIG", "REVISION"];
+pub const KEPT_ENV: [&str; 5] =
+    ["CA_ADDR", "ENABLE_NATIVE_SIDECARS", "PILOT_CERT_PROVIDER", "PROXY_CONFIG", "REVISION"];
 
 /// A Pod.
 #[derive(Clone, Debug, Default, Deserialize)]

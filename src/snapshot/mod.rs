@@ -15,9 +15,7 @@ use crate::model::{
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SourceId {
     /// The API server's version.

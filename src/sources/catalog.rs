@@ -50,7 +50,6 @@ fn get(api: Api, namespace: Option<&str>, name: &str) -> Request {
     })
 }
 
-
 macro_rules! source {
     ($id:ident, $resource:literal, $reach:expr, $field:ident, $decode:expr, $key:expr) => {
         Source {
@@ -65,13 +64,27 @@ macro_rules! source {
 
 macro_rules! object {
     ($id:ident, $type:ty, $resource:literal, $reach:expr, $field:ident) => {
-        source!($id, $resource, $reach, $field, |bytes| serde_json::from_slice::<$type>(bytes), Some(|object: &$type| &object.metadata))
+        source!(
+            $id,
+            $resource,
+            $reach,
+            $field,
+            |bytes| serde_json::from_slice::<$type>(bytes),
+            Some(|object: &$type| &object.metadata)
+        )
     };
 }
 
 macro_rules! controller {
     ($id:ident, $resource:literal, $reach:expr, $field:ident, $kind:ident) => {
-        source!($id, $resource, $reach, $field, |bytes| Controller::decode(ControllerKind::$kind, bytes), Some(controller_meta))
+        source!(
+            $id,
+            $resource,
+            $reach,
+            $field,
+            |bytes| Controller::decode(ControllerKind::$kind, bytes),
+            Some(controller_meta)
+        )
     };
 }
 
@@ -85,9 +98,17 @@ const fn plain(api: Api) -> Reach {
 
 /// All sources.
 pub static SOURCES: &[Source] = &[
-    source!(Version, "/version", Reach::Fixed(|| vec![Request::Raw("/version")]), version, |bytes| serde_json::from_slice(bytes), None),
+    source!(
+        Version,
+        "/version",
+        Reach::Fixed(|| vec![Request::Raw("/version")]),
+        version,
+        |bytes| serde_json::from_slice(bytes),
+        None
+    ),
     object!(
-        Namespaces, Namespace,
+        Namespaces,
+        Namespace,
         "namespaces",
         Reach::OrElse(
             || list(NAMESPACES, None, None),
@@ -99,7 +120,8 @@ pub static SOURCES: &[Source] = &[
         namespaces
     ),
     object!(
-        MutatingWebhooks, WebhookConfiguration,
+        MutatingWebhooks,
+        WebhookConfiguration,
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         Reach::Fixed(|| vec![list(MUTATING_WEBHOOKS, None, None)]),
         mutating_webhooks
@@ -113,26 +135,30 @@ pub static SOURCES: &[Source] = &[
         Deployment
     ),
     object!(
-        SystemServices, Service,
+        SystemServices,
+        Service,
         "services",
         Reach::Fixed(|| vec![list(SERVICES, Some(SYSTEM_NAMESPACE), None)]),
         system_services
     ),
     object!(
-        SystemEndpoints, EndpointSlice,
+        SystemEndpoints,
+        EndpointSlice,
         "endpointslices.discovery.k8s.io",
         Reach::Fixed(|| vec![list(ENDPOINT_SLICES, Some(SYSTEM_NAMESPACE), None)]),
         system_endpoints
     ),
     object!(
-        SystemConfigMaps, ConfigMap,
+        SystemConfigMaps,
+        ConfigMap,
         "configmaps",
         Reach::Fixed(|| vec![list(CONFIG_MAPS, Some(SYSTEM_NAMESPACE), None)]),
         system_config_maps
     ),
     object!(Istiods, Pod, "pods", Reach::Fixed(|| vec![list(PODS, None, Some("app=istiod"))]), istiods),
     object!(
-        WebhookServices, Service,
+        WebhookServices,
+        Service,
         "services",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
@@ -140,7 +166,8 @@ pub static SOURCES: &[Source] = &[
         webhook_services
     ),
     object!(
-        WebhookEndpoints, EndpointSlice,
+        WebhookEndpoints,
+        EndpointSlice,
         "endpointslices.discovery.k8s.io",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_services(snapshot)
@@ -154,7 +181,8 @@ pub static SOURCES: &[Source] = &[
         webhook_endpoints
     ),
     object!(
-        WebhookConfigMaps, ConfigMap,
+        WebhookConfigMaps,
+        ConfigMap,
         "configmaps",
         Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
             webhook::foreign_injector_maps(snapshot)
@@ -165,7 +193,8 @@ pub static SOURCES: &[Source] = &[
         webhook_config_maps
     ),
     object!(
-        OperatorCrd, MetaOnly,
+        OperatorCrd,
+        MetaOnly,
         "customresourcedefinitions.apiextensions.k8s.io",
         Reach::Fixed(|| {
             vec![Request::Get(GetRequest {
@@ -178,7 +207,8 @@ pub static SOURCES: &[Source] = &[
         operator_crd
     ),
     object!(
-        GatewayServices, Service,
+        GatewayServices,
+        Service,
         "services",
         Reach::Fixed(|| {
             vec![
@@ -197,7 +227,8 @@ pub static SOURCES: &[Source] = &[
     ),
     object!(Pods, Pod, "pods", plain(PODS), pods),
     object!(
-        ReplicaSets, MetaOnly,
+        ReplicaSets,
+        MetaOnly,
         "replicasets.apps",
         Reach::Scoped { api: REPLICA_SETS, fields: None, metadata_only: true },
         replica_sets
@@ -208,7 +239,8 @@ pub static SOURCES: &[Source] = &[
     controller!(Jobs, "jobs.batch", plain(JOBS), jobs, Job),
     controller!(CronJobs, "cronjobs.batch", plain(CRON_JOBS), cron_jobs, CronJob),
     object!(
-        RefusalEvents, Event,
+        RefusalEvents,
+        Event,
         "events",
         Reach::Scoped { api: EVENTS, fields: Some("reason=FailedCreate"), metadata_only: false },
         refusal_events
