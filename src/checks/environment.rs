@@ -107,7 +107,7 @@ static ADD_ON_HALF_PRESENT: Check = Check {
     area: Area::Environment,
     severity: Severity::Error,
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::Namespaces, SourceId::MutatingWebhooks],
-    uses: &[],
+    uses: &[SourceId::Pods],
     docs: "## What it means
 Parts of the add-on are in the cluster but no istiod of any revision is: nothing configures proxies, and webhooks may refuse new pods.
 
@@ -115,7 +115,7 @@ Parts of the add-on are in the cluster but no istiod of any revision is: nothing
 `az` reports the mesh as enabled while the installation in the cluster stopped half-way, mostly because objects of an earlier self-managed Istio were in the way.
 
 ## How we know
-Namespace `aks-istio-system` or a webhook of a revision `asm-X-Y` exists, but no Deployment or pod `istiod-asm-X-Y` does.
+Namespace `aks-istio-system`, a webhook of a revision `asm-X-Y` or a pod with its sidecar exists, but no Deployment or pod `istiod-asm-X-Y` does.
 
 ## What to do
 Look for leftovers of another Istio (`kubectl asm status` names them as CON01), remove them, then disable and enable the add-on. Disabling deletes `aks-istio-system`; export custom resources first.
@@ -146,7 +146,16 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         .filter(|c| c.metadata.label("istio.io/rev").is_some_and(|rev| AsmRevision::parse(rev).is_some()))
         .map(|c| c.metadata.name.as_str())
         .collect();
-    if !namespace && webhooks.is_empty() {
+    let orphans = lens
+        .optional(SourceId::Pods, &snapshot.pods)
+        .iter()
+        .filter(|pod| !pod.is_over())
+        .filter(|pod| {
+            let revision = crate::mesh::proxy::of_pod(pod).and_then(|proxy| proxy.revision);
+            revision.is_some_and(|revision| AsmRevision::parse(&revision).is_some())
+        })
+        .count();
+    if !namespace && webhooks.is_empty() && orphans == 0 {
         return Ok(Verdict { examined: 0, findings: Vec::new() });
     }
     let mut finding = Finding::new(
@@ -181,6 +190,9 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         "0",
         Some("1 or 2"),
     );
+    if orphans > 0 {
+        finding = finding.evidence(SourceId::Pods, "pods", "with a sidecar of the add-on", orphans.to_string(), Some("0"));
+    }
     for name in webhooks {
         finding = finding.evidence(
             SourceId::MutatingWebhooks,

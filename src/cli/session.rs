@@ -218,6 +218,7 @@ pub fn live(
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
             ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
         })?;
+    let begin = Instant::now();
     let gathered = runtime.block_on(async {
         let connect = async {
             let cluster = Cluster::connect(&connection.options()).await?;
@@ -246,7 +247,8 @@ pub fn live(
             sources,
             scope: Scope { namespaces },
             fallback: (!scope.all_namespaces).then_some(namespace),
-            timeout: args.timeout,
+            // One limit for the whole run: what connecting took is gone.
+            timeout: args.timeout.saturating_sub(begin.elapsed()),
             record,
         };
         let mut line = ProgressLine::new();

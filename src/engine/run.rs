@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::lens::{Lens, World};
-use super::{Cause, Check, Finding, Missing, Verdict, correlate};
+use super::{Area, Cause, Check, Finding, Missing, Verdict, correlate};
 use crate::snapshot::StateKind;
 use crate::sources::source;
 
@@ -38,7 +38,14 @@ pub struct Outcome {
 pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (Vec<Finding>, Vec<Outcome>) {
     let mut findings = Vec::new();
     let mut outcomes = Vec::new();
+    let installed = world.is_installed() != Some(false);
     for check in checks {
+        // Without the add-on nothing of the mesh is there to be judged; what is left of it is the environment's story.
+        if !installed && check.area != Area::Environment {
+            let status = Status::NotApplicable("the add-on is not installed here".to_owned());
+            outcomes.push(Outcome { code: check.code, status, examined: 0 });
+            continue;
+        }
         let lens = Lens::new(world);
         // A check that breaks must not end the report.
         let result = catch_unwind(AssertUnwindSafe(|| (check.run)(&lens)));
