@@ -50,7 +50,11 @@ pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
             })
             .collect();
         out.push('\n');
-        out.push_str(&super::table::table(&["NAMESPACE", "STATE", "LABEL", "REVISION", "IN/OUT/BROKEN"], &rows, style.width));
+        out.push_str(&super::table::table(
+            &["NAMESPACE", "STATE", "LABEL", "REVISION", "IN/OUT/BROKEN"],
+            &rows,
+            style.width,
+        ));
     }
     out
 }
@@ -70,7 +74,12 @@ fn control_plane(revision: &RevisionView) -> String {
     } else {
         format!("   tags {}", revision.tags.iter().map(|tag| printable(tag)).collect::<Vec<_>>().join(", "))
     };
-    format!("{}   {}/{} ready   {support}{tags}", printable(&revision.name), revision.istiods.ready, revision.istiods.total)
+    format!(
+        "{}   {}/{} ready   {support}{tags}",
+        printable(&revision.name),
+        revision.istiods.ready,
+        revision.istiods.total
+    )
 }
 
 fn gateway(gateway: &GatewayView) -> String {

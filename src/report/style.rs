@@ -70,7 +70,8 @@ pub fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
     let mut out = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
-        let needed = unicode_width::UnicodeWidthStr::width(line.as_str()) + 1 + unicode_width::UnicodeWidthStr::width(word);
+        let needed =
+            unicode_width::UnicodeWidthStr::width(line.as_str()) + 1 + unicode_width::UnicodeWidthStr::width(word);
         if !line.is_empty() && indent + needed > width {
             out.push_str(&format!("{pad}{line}\n"));
             line.clear();

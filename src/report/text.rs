@@ -6,7 +6,7 @@ use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap};
 use super::view::{InjectView, StatusView, View, WorkloadView};
 use super::{ErrorDocument, inventory};
-use crate::engine::{Evidence, Finding, Risk, Severity, Step, Subject};
+use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
 
@@ -47,7 +47,8 @@ pub fn verdict_words(report: &Report) -> String {
     }
     let undone = summary.checks.not_checked + summary.checks.errored;
     if words.is_empty() && undone == 0 {
-        return if summary.checks.passed + summary.checks.failed == 0 { "nothing to check" } else { "all well" }.to_owned();
+        return if summary.checks.passed + summary.checks.failed == 0 { "nothing to check" } else { "all well" }
+            .to_owned();
     }
     if undone > 0 {
         words.push(format!("{} not done", plural(undone, "check")));
@@ -71,7 +72,11 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
         left.push_str(&format!("  Kubernetes {}", printable(version.trim_start_matches('v'))));
     }
     if let Namespaces::List(list) = &report.scope.namespaces {
-        left.push_str(&format!("  {} {} only", if list.len() == 1 { "namespace" } else { "namespaces" }, list.join(", ")));
+        left.push_str(&format!(
+            "  {} {} only",
+            if list.len() == 1 { "namespace" } else { "namespaces" },
+            list.join(", ")
+        ));
     }
     left.push_str("  add-on");
     match view.and_then(|view| view.revisions.as_ref()) {
@@ -96,7 +101,8 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
         (0, _) => words.clone(),
         _ => style.bad(&words),
     };
-    let used = unicode_width::UnicodeWidthStr::width(left.as_str()) + unicode_width::UnicodeWidthStr::width(words.as_str());
+    let used =
+        unicode_width::UnicodeWidthStr::width(left.as_str()) + unicode_width::UnicodeWidthStr::width(words.as_str());
     let width = style.width.unwrap_or(80).min(100);
     let gap = if used + 2 > width { "\n".to_owned() } else { " ".repeat(width - used) };
     format!("{left}{gap}{painted}\n")
@@ -163,17 +169,17 @@ fn title(finding: &Finding, style: Style) -> String {
 
 fn proof(evidence: &Evidence) -> String {
     let expected = evidence.expected.as_ref().map_or_else(String::new, |e| format!(" (should be: {})", printable(e)));
-    format!("{}: {} is {}{expected}", printable(&evidence.object), printable(&evidence.field), printable(&evidence.observed))
+    format!(
+        "{}: {} = {}{expected}",
+        printable(&evidence.object),
+        printable(&evidence.field),
+        printable(&evidence.observed)
+    )
 }
 
 fn push_step(step: &Step, style: Style, out: &mut String) {
     if !step.text.is_empty() {
-        let risk = match step.risk {
-            Risk::Read => "",
-            Risk::Restart => "restarts pods: ",
-            Risk::Change => "",
-        };
-        out.push_str(&style.dim(&format!("    # {risk}{}\n", printable(&step.text))));
+        out.push_str(&style.dim(&format!("    # {}\n", printable(&step.text))));
     }
     if let Some(command) = &step.command {
         out.push_str(&format!("    $ {}\n", style.command(&printable(&shell(command)))));
@@ -185,7 +191,12 @@ fn nested(finding: &Finding, indent: usize, style: Style, out: &mut String) {
     for consequence in finding.consequences.iter().take(SHOWN) {
         let text = format!("{} {}", consequence.code, printable(&consequence.summary));
         let wrapped = wrap(&text, indent + 4, style.width);
-        out.push_str(&format!("{pad}{} {} {}", style.branch(), style.symbol(consequence.severity), wrapped.trim_start()));
+        out.push_str(&format!(
+            "{pad}{} {} {}",
+            style.branch(),
+            style.symbol(consequence.severity),
+            wrapped.trim_start()
+        ));
         nested(consequence, indent + 4, style, out);
     }
     let more = finding.consequences.len().saturating_sub(SHOWN);
@@ -217,15 +228,24 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     if report.gaps.is_empty() {
         return;
     }
-    let who = report.origin.context.as_deref().map_or_else(String::new, |context| format!(" in context {}", printable(context)));
-    out.push_str(&format!("\n? {} could not be done. What could not be read{who}:\n", plural(checks.not_checked, "check")));
+    let who = report
+        .origin
+        .context
+        .as_deref()
+        .map_or_else(String::new, |context| format!(" in context {}", printable(context)));
+    let undone = match checks.not_checked {
+        0 => String::new(),
+        number => format!("{} could not be done. ", plural(number, "check")),
+    };
+    out.push_str(&format!("\n? {undone}What could not be read{who}:\n"));
     let mut rights: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut others: BTreeSet<String> = BTreeSet::new();
     for gap in &report.gaps {
         match &gap.need {
             Some(need) => {
                 let place = need.namespace.as_ref().map_or_else(|| "cluster".to_owned(), |n| format!("namespace {n}"));
-                let resource = if wide { need.resource.as_str() } else { need.resource.split('.').next().unwrap_or_default() };
+                let resource =
+                    if wide { need.resource.as_str() } else { need.resource.split('.').next().unwrap_or_default() };
                 rights.entry(format!("{} in {place}", need.verb)).or_default().insert(resource.to_owned());
             }
             None => {
