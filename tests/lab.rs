@@ -2,7 +2,7 @@
 //!
 //! Needs root and a running lab; `tests/lab/run` does it all (build, up, this, down). With a lab up:
 //! `cargo test --test lab`. Plain `cargo test` leaves this target out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[path = "lab/cluster.rs"]
 mod cluster;
@@ -82,7 +82,11 @@ fn one_namespace_user() {
     let report = lab.report_as(&user, &["status"]);
     assert_eq!(lines(&report.json), Vec::<String>::new());
     assert_eq!(report.code, 3, "nothing found, and not everything could be looked at");
-    assert_eq!(report.json["scope"]["namespaces"], serde_json::json!(["solo"]), "falls back to the context's namespace");
+    assert_eq!(
+        report.json["scope"]["namespaces"],
+        serde_json::json!(["solo"]),
+        "falls back to the context's namespace"
+    );
     let outcomes = report.json["outcomes"].as_array().expect("outcomes");
     let examined = outcomes.iter().filter(|o| o["examined"].as_u64() > Some(0)).count();
     assert!(examined >= 8, "only {examined} checks examined something: {outcomes:#?}");

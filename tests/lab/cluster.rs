@@ -23,10 +23,12 @@ pub struct Report {
 
 impl Report {
     pub fn outcome(&self, code: &str) -> String {
-        self.json["outcomes"].as_array().into_iter().flatten().find(|o| o["code"] == code).map_or_else(
-            || format!("no outcome for {code}"),
-            |o| text(&o["status"]),
-        )
+        self.json["outcomes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|o| o["code"] == code)
+            .map_or_else(|| format!("no outcome for {code}"), |o| text(&o["status"]))
     }
 }
 
@@ -159,7 +161,12 @@ impl Lab {
     pub fn settle(&self) {
         poll("the cluster comes to rest", Duration::from_secs(90), || {
             let all = self.json(&[
-                "kubectl", "get", "-A", "-o", "json", "deployments,statefulsets,daemonsets,pods,namespaces",
+                "kubectl",
+                "get",
+                "-A",
+                "-o",
+                "json",
+                "deployments,statefulsets,daemonsets,pods,namespaces",
             ]);
             let busy: Vec<String> = list(&all["items"]).iter().filter_map(busy).collect();
             if busy.is_empty() { Ok(()) } else { Err(busy.join(", ")) }
@@ -205,8 +212,9 @@ impl Lab {
         let mut args = args.to_vec();
         args.extend(["-o", "json"]);
         let out = self.asm_with(kubeconfig, &args);
-        let json: Value = serde_json::from_str(&out.stdout)
-            .unwrap_or_else(|e| panic!("{args:?} (exit {}) printed no JSON: {e}\n{}{}", out.code, out.stdout, out.stderr));
+        let json: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|e| {
+            panic!("{args:?} (exit {}) printed no JSON: {e}\n{}{}", out.code, out.stdout, out.stderr)
+        });
         valid(&json);
         Report { code: out.code, json }
     }

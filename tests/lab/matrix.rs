@@ -48,7 +48,9 @@ fn real_name(namespace: &str) -> String {
 impl Drop for Matrix<'_> {
     fn drop(&mut self) {
         for variant in list(&self.spec["variants"]) {
-            let _ = std::process::Command::new(folder().join("matrix")).args([text(&variant["name"]).as_str(), "off"]).status();
+            let _ = std::process::Command::new(folder().join("matrix"))
+                .args([text(&variant["name"]).as_str(), "off"])
+                .status();
         }
         let force = ["--force", "--grace-period=0"];
         let all = [&["kubectl", "delete", "pods", "-A", "-l", "lab=matrix"][..], &force].concat();
@@ -100,7 +102,8 @@ impl Matrix<'_> {
         let probe = &variant["probe"];
         let pod = self.pod("probe", &text(&probe["namespace"]), &text(&probe["pod"]));
         poll(&format!("variant {} is in force", variant["name"]), Duration::from_secs(30), || {
-            let out = self.lab.run(&["kubectl", "create", "--dry-run=server", "-o", "json", "-f", "-"], &pod.to_string());
+            let out =
+                self.lab.run(&["kubectl", "create", "--dry-run=server", "-o", "json", "-f", "-"], &pod.to_string());
             let fate = match serde_json::from_str::<Value>(&out.stdout) {
                 Ok(made) if out.code == 0 => fate_of(&made),
                 _ if out.stderr.contains("failed calling webhook") => Fate::Refused,
@@ -126,9 +129,9 @@ impl Matrix<'_> {
             .collect();
         rows.iter()
             .map(|row| {
-                let next = said
-                    .get(&(row.namespace.clone(), row.name.clone()))
-                    .unwrap_or_else(|| panic!("inject-check has no row for {}/{}: {:#}", row.namespace, row.name, report.json));
+                let next = said.get(&(row.namespace.clone(), row.name.clone())).unwrap_or_else(|| {
+                    panic!("inject-check has no row for {}/{}: {:#}", row.namespace, row.name, report.json)
+                });
                 match (next["decidedBy"].as_str(), next["injected"].as_bool()) {
                     (Some("blocked"), _) => Fate::Refused,
                     (Some("unknown"), _) | (_, None) => Fate::Unknown,
@@ -186,8 +189,19 @@ pub fn play() {
     let namespaces = matrix.namespaces();
     lab.apply(&namespaces);
     poll("the namespaces have their ServiceAccount", Duration::from_secs(30), || {
-        let there = list(&lab.json(&["kubectl", "get", "serviceaccounts", "-A", "--field-selector=metadata.name=default", "-o", "json"])["items"]);
-        let missing = namespaces.iter().find(|n| !there.iter().any(|a| a["metadata"]["namespace"] == n["metadata"]["name"]));
+        let there = list(
+            &lab.json(&[
+                "kubectl",
+                "get",
+                "serviceaccounts",
+                "-A",
+                "--field-selector=metadata.name=default",
+                "-o",
+                "json",
+            ])["items"],
+        );
+        let missing =
+            namespaces.iter().find(|n| !there.iter().any(|a| a["metadata"]["namespace"] == n["metadata"]["name"]));
         missing.map_or(Ok(()), |n| Err(n["metadata"]["name"].to_string()))
     });
 

@@ -17,7 +17,8 @@ impl<'a> World<'a> {
     pub fn begin(lab: &'a Lab, name: &str) -> Self {
         let mut docs = documents(&folder().join("worlds").join(format!("{name}.yaml")));
         let head = docs.remove(0);
-        let namespaces = docs.iter().filter(|o| o["kind"] == "Namespace").map(|o| text(&o["metadata"]["name"])).collect();
+        let namespaces =
+            docs.iter().filter(|o| o["kind"] == "Namespace").map(|o| text(&o["metadata"]["name"])).collect();
         let world = World { lab, name: name.to_owned(), head, namespaces };
         world.step("before");
         lab.apply(&docs);
@@ -158,7 +159,13 @@ pub fn play(name: &str) {
     let report = same_live_and_bundled(&lab, &["status"]);
     let (found, wanted) = (lines(&report.json), list(&expect["findings"]).iter().map(text).collect::<Vec<_>>());
     let same = found.len() == wanted.len() && found.iter().zip(&wanted).all(|(f, w)| matches(f, w));
-    assert!(same, "{name}: expected\n  {}\nfound\n  {}\n{:#}", wanted.join("\n  "), found.join("\n  "), report.json["findings"]);
+    assert!(
+        same,
+        "{name}: expected\n  {}\nfound\n  {}\n{:#}",
+        wanted.join("\n  "),
+        found.join("\n  "),
+        report.json["findings"]
+    );
     assert_eq!(Value::from(report.code), expect["exit"], "{name}: exit code");
     for code in list(&expect["infos"]) {
         let there = list(&report.json["findings"]).iter().any(|f| f["code"] == code && f["severity"] == "info");
@@ -214,6 +221,10 @@ fn repair(lab: &Lab, name: &str, report: &Report, settles: bool) {
     poll(&format!("{name}: after {done:?} the findings are gone"), Duration::from_secs(120), || {
         let after = lab.report(&["status"]);
         let left = lines(&after.json);
-        if left.is_empty() && after.code == 0 { Ok(()) } else { Err(format!("exit {}, {}", after.code, left.join("; "))) }
+        if left.is_empty() && after.code == 0 {
+            Ok(())
+        } else {
+            Err(format!("exit {}, {}", after.code, left.join("; ")))
+        }
     });
 }
