@@ -31,9 +31,9 @@ pub(super) struct Limits {
     pub(super) entries: usize,
     /// Objects: even the smallest one costs memory once it is decoded.
     pub(super) lines: usize,
-    /// Braces, brackets and commas of one line, and of all: small text must not become large memory.
-    pub(super) marks_per_line: usize,
-    pub(super) marks: usize,
+    /// What one line and all lines may weigh once decoded, by estimate: small text must not become large memory.
+    pub(super) line_weight: usize,
+    pub(super) weight: usize,
     /// Bytes after the end of the archive; tar pads with a few blocks.
     pub(super) tail: u64,
 }
@@ -44,8 +44,8 @@ pub(super) const LIMITS: Limits = Limits {
     line: LINE_CAP,
     entries: 200,
     lines: 1_000_000,
-    marks_per_line: 500_000,
-    marks: 100_000_000,
+    line_weight: 64 << 20,
+    weight: 4 << 30,
     tail: 1 << 20,
 };
 
@@ -137,6 +137,9 @@ fn drain(mut rest: impl Read, limits: Limits) -> Result<(), BundleError> {
 fn read_directory(path: &Path, limits: Limits) -> Result<Snapshot, BundleError> {
     let mut loader = Loader::new(limits);
     let mut left = limits.total;
+    if std::fs::symlink_metadata(path.join("sources")).is_ok_and(|sources| sources.file_type().is_symlink()) {
+        return Err(refuse("sources", "a link"));
+    }
     // Only known names are opened: whatever else lies there is none of ours, and a link could lead anywhere.
     let names = std::iter::once(MANIFEST.to_owned()).chain(SOURCES.iter().map(Source::file));
     for name in names {
@@ -287,7 +290,7 @@ struct Loader {
     limits: Limits,
     entries: usize,
     lines: usize,
-    marks: usize,
+    weight: usize,
     seen: BTreeSet<String>,
     manifest: Option<Manifest>,
     parts: BTreeMap<SourceId, Part>,
@@ -295,7 +298,7 @@ struct Loader {
 
 impl Loader {
     fn new(limits: Limits) -> Self {
-        Self { limits, entries: 0, lines: 0, marks: 0, seen: BTreeSet::new(), manifest: None, parts: BTreeMap::new() }
+        Self { limits, entries: 0, lines: 0, weight: 0, seen: BTreeSet::new(), manifest: None, parts: BTreeMap::new() }
     }
 
     fn count(&mut self) -> Result<(), BundleError> {
@@ -329,11 +332,12 @@ impl Loader {
             if text.is_empty() {
                 continue;
             }
-            let marks = text.iter().filter(|byte| matches!(byte, b'{' | b'[' | b',')).count();
-            self.marks += marks;
+            let weight = weight(text);
+            self.weight = self.weight.saturating_add(weight);
             self.lines += 1;
             part.lines += 1;
-            if marks > self.limits.marks_per_line || self.marks > self.limits.marks || self.lines > self.limits.lines {
+            let limits = &self.limits;
+            if weight > limits.line_weight || self.weight > limits.weight || self.lines > limits.lines {
                 return Err(BundleError::TooLarge(format!("{} has more objects than any cluster", source.file())));
             }
             part.collector.item(text);
@@ -459,6 +463,17 @@ fn manifest(data: &mut impl BufRead, limits: &Limits) -> Result<Manifest, Bundle
     }
     serde_json::from_value(value)
         .map_err(|_| BundleError::NotBundle(format!("{MANIFEST} does not have the shape of format {FORMAT}")))
+}
+
+/// Roughly the memory that a line can take once it is decoded: the largest struct in a list per brace, a text per comma.
+fn weight(line: &[u8]) -> usize {
+    line.iter()
+        .map(|byte| match byte {
+            b'{' => 160,
+            b'[' | b',' => 32,
+            _ => 1,
+        })
+        .sum()
 }
 
 /// Reads one line without its end; false after the last one.

@@ -284,7 +284,10 @@ fn section(source: &Source, snapshot: &Snapshot, part: Option<&SourceRecorder>) 
     let mut faults: Vec<_> = state.faults.iter().map(json).collect();
     let missing = part.map_or(0, |part| part.missing.len());
     if missing > 0 && state.kind == StateKind::Collected {
-        let message = format!("{missing} objects of {} could not be written to the bundle", source.resource);
+        let message = match missing {
+            1 => format!("1 object of {} could not be written to the bundle", source.resource),
+            n => format!("{n} objects of {} could not be written to the bundle", source.resource),
+        };
         faults.push(json(&Fault::new(FaultKind::Truncated, message)));
     }
     SectionRecord {

@@ -76,6 +76,7 @@ fn self_managed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 "Nothing uses it now; AKS refuses IstioOperator objects.",
             )
             .at_most(Severity::Warning)
+            .key(KeyKind::Definition, "istiooperators.install.istio.io")
             .remedy(Remedy::new(
                 "remove it once no IstioOperator object is needed",
                 vec![

@@ -146,7 +146,7 @@ Add nodes, or room on the ones there are. The label `azureservicemesh/istio.repl
             findings.push(
                 Finding::new(
                     Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{}", revision.name)),
-                    format!("{} of istiod-{} wait for a node", count(waiting.len(), "pod"), revision.name),
+                    format!("{} of istiod-{} {} for a node", count(waiting.len(), "pod"), revision.name, if waiting.len() == 1 { "waits" } else { "wait" }),
                     if revision.ready() == 0 { "No other istiod of this revision is ready." } else { "The other istiod pods carry the load meanwhile." },
                 )
                 .key(KeyKind::Revision, &revision.name)

@@ -191,7 +191,8 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         Some("1 or 2"),
     );
     if orphans > 0 {
-        finding = finding.evidence(SourceId::Pods, "pods", "with a sidecar of the add-on", orphans.to_string(), Some("0"));
+        finding =
+            finding.evidence(SourceId::Pods, "pods", "with a sidecar of the add-on", orphans.to_string(), Some("0"));
     }
     for name in webhooks {
         finding = finding.evidence(

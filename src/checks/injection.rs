@@ -392,13 +392,10 @@ Label the namespace with the revision, then restart the workload.
                 .key(KeyKind::Workload, workload_key(workload))
                 .remedy(Remedy::new(
                     "label the namespace with a revision",
-                    vec![
-                        Step::command(
-                            Risk::Change,
-                            "gives new pods of the whole namespace a sidecar",
-                            ["kubectl", "label", "namespace", workload.namespace, "istio.io/rev=<revision>", "--overwrite"],
-                        ),
-                    ],
+                    vec![Step {
+                        text: "gives new pods of the whole namespace a sidecar".to_owned(),
+                        ..label_namespace(workload.namespace, "<revision>")
+                    }],
                 ))
                 .evidence(SourceId::Pods, format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name), format!("pod template {INJECT}"), "true", None),
             );

@@ -153,6 +153,20 @@ Move each namespace's label, or the tag, to the new revision, then restart its w
         .key(KeyKind::Revision, &old.name)
         .impact(Impact { namespaces: on_old.len(), ..Impact::default() })
         .remedy(Remedy::new("move them to the new revision", steps.into_values().collect()));
+        if let Some(first) = on_old.first() {
+            let label = lens.namespace_labels(first).and_then(|labels| labels.get(REV)).cloned().unwrap_or_default();
+            let object = format!("namespace/{first}");
+            finding = finding.evidence(SourceId::Namespaces, object, format!("label {REV}"), label, Some(&new.name));
+        }
+        if let Some((name, label)) = on_old.first().and_then(|name| Some((name, lens.namespace_labels(name)?.get(REV)?))) {
+            finding = finding.evidence(
+                SourceId::Namespaces,
+                format!("namespace/{name}"),
+                format!("label {REV}"),
+                label,
+                Some(&format!("{}, or a tag of it", new.name)),
+            );
+        }
         for name in on_old {
             finding = finding.related(&Subject::cluster("Namespace", name), "points to the old revision");
         }

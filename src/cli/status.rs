@@ -1,6 +1,6 @@
 //! `status`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
@@ -229,20 +229,16 @@ fn namespaces(world: &World<'_>, standings: &[(&Workload<'_>, Standing)]) -> (Ve
 }
 
 fn proxy_images(world: &World<'_>) -> Vec<ProxyImage> {
-    let mut images: BTreeMap<&str, (Option<String>, BTreeSet<(&str, &str)>)> = BTreeMap::new();
-    for workload in &world.workloads {
-        for (pod, proxy) in &workload.pods {
-            if let Some(proxy) = proxy {
-                let entry = images
-                    .entry(proxy.image)
-                    .or_insert_with(|| (proxy.version.as_ref().map(ToString::to_string), BTreeSet::new()));
-                entry.1.insert((&pod.metadata.namespace, &pod.metadata.name));
-            }
-        }
+    // Every pod is under exactly one workload, so counting them is enough.
+    let mut images: BTreeMap<&str, (Option<String>, usize)> = BTreeMap::new();
+    let proxies = world.workloads.iter().flat_map(|workload| &workload.pods).filter_map(|(_, proxy)| proxy.as_ref());
+    for proxy in proxies {
+        let version = || proxy.version.as_ref().map(ToString::to_string);
+        images.entry(proxy.image).or_insert_with(|| (version(), 0)).1 += 1;
     }
     let mut all: Vec<_> = images
         .into_iter()
-        .map(|(image, (version, pods))| ProxyImage { image: image.to_owned(), version, pods: pods.len() })
+        .map(|(image, (version, pods))| ProxyImage { image: image.to_owned(), version, pods })
         .collect();
     all.sort_by(|a, b| b.pods.cmp(&a.pods).then_with(|| a.image.cmp(&b.image)));
     all

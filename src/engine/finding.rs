@@ -111,8 +111,7 @@ impl Step {
     /// A step with a command; placeholders such as `<resource-group>` are found in it.
     pub fn command<S: Into<String>>(risk: Risk, text: impl Into<String>, command: impl IntoIterator<Item = S>) -> Self {
         let command: Vec<String> = command.into_iter().map(Into::into).collect();
-        let mut needs: Vec<String> =
-            command.iter().filter(|word| word.starts_with('<') && word.ends_with('>')).cloned().collect();
+        let mut needs: Vec<String> = command.iter().filter_map(|word| placeholder(word)).collect();
         needs.dedup();
         Self { text: text.into(), command: Some(command), risk, needs }
     }
@@ -121,6 +120,13 @@ impl Step {
     pub fn text(risk: Risk, text: impl Into<String>) -> Self {
         Self { text: text.into(), command: None, risk, needs: Vec::new() }
     }
+}
+
+/// The placeholder in a word such as `<cluster>` or `istio.io/rev=<revision>`.
+fn placeholder(word: &str) -> Option<String> {
+    let start = word.find('<')?;
+    let end = start + word[start..].find('>')?;
+    Some(word[start..=end].to_owned())
 }
 
 /// What to do.
@@ -153,6 +159,8 @@ pub enum KeyKind {
     Workload,
     /// A webhook configuration.
     Webhook,
+    /// A custom resource definition.
+    Definition,
 }
 
 /// What findings are joined by.

@@ -90,7 +90,11 @@ pub fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
 pub fn shell(command: &[String]) -> String {
     let quote = |word: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(c);
-        let placeholder = word.starts_with('<') && word.ends_with('>');
+        // `<cluster>`, `istio.io/rev=<revision>`: quoted they would look like something to keep.
+        let placeholder = word.split_once('<').is_some_and(|(before, rest)| {
+            before.chars().all(plain)
+                && rest.strip_suffix('>').is_some_and(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        });
         if !word.is_empty() && (placeholder || word.chars().all(plain)) {
             word.clone()
         } else {

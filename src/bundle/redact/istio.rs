@@ -114,7 +114,14 @@ pub(super) fn mesh_config(text: &mut String) {
 /// Empties variables, headers and credentials at any depth; says whether there were any.
 fn scrub(value: &mut Value) -> bool {
     match value {
-        Value::Array(list) => list.iter_mut().fold(false, |found, value| scrub(value) || found),
+        Value::Array(list) => {
+            // Every element must be visited, so no short-circuiting `any`.
+            let mut found = false;
+            for value in list {
+                found |= scrub(value);
+            }
+            found
+        }
         Value::Object(object) => {
             let mut found = false;
             for (key, value) in object.iter_mut() {
@@ -145,7 +152,13 @@ fn empty(value: &mut Value, variables: bool) -> bool {
             let keep = (variables && key.starts_with("ISTIO_META_DNS")) || (!variables && key == "name");
             (!keep && empty(value, variables)) || found
         }),
-        Value::Array(list) => list.iter_mut().fold(false, |found, value| empty(value, variables) || found),
+        Value::Array(list) => {
+            let mut found = false;
+            for value in list {
+                found |= empty(value, variables);
+            }
+            found
+        }
         other => {
             *other = Value::String(String::new());
             true

@@ -159,7 +159,7 @@ fn unknown_words_in_the_manifest_cost_one_section_at_most() {
 #[test]
 fn bombs_end_at_the_caps() {
     let zeros = vec![0; 4 << 20];
-    let small = Limits { total: 1 << 20, line: 1 << 16, entries: 5, lines: 100, marks_per_line: 50, ..LIMITS };
+    let small = Limits { total: 1 << 20, line: 1 << 16, entries: 5, lines: 100, line_weight: 5000, ..LIMITS };
     let read = |bytes: &[u8]| read_archive(bytes, OriginKind::Bundle, small).unwrap_err().to_string();
     let unknown = archive(&[("manifest.json", b'0', MINIMAL), ("x", b'0', &zeros)]);
     assert_eq!(read(&unknown), "the bundle is too large: it unpacks to more than 1 MiB");

@@ -221,7 +221,7 @@ fn an_object_that_does_not_fit_into_a_line_is_owned_up_to() {
     write(&mut out, &live, recorder).unwrap();
     let read = read(&out).unwrap();
     assert_eq!(read.namespaces.items().unwrap().len(), 5);
-    assert_eq!(read.namespaces.state().faults[0].message, "1 objects of namespaces could not be written to the bundle");
+    assert_eq!(read.namespaces.state().faults[0].message, "1 object of namespaces could not be written to the bundle");
 }
 
 #[test]
