@@ -149,7 +149,7 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let orphans = lens
         .optional(SourceId::Pods, &snapshot.pods)
         .iter()
-        .filter(|pod| !pod.is_over())
+        .filter(|pod| !pod.is_over() && snapshot.scope.contains(&pod.metadata.namespace))
         .filter(|pod| {
             let revision = crate::mesh::proxy::of_pod(pod).and_then(|proxy| proxy.revision);
             revision.is_some_and(|revision| AsmRevision::parse(&revision).is_some())

@@ -25,7 +25,8 @@ fn seen(lens: &Lens<'_>) -> Result<BTreeMap<String, (SourceId, String)>, Missing
         return Ok(found);
     }
     lens.need(&[SourceId::Pods])?;
-    for pod in snapshot.pods.items().unwrap_or_default() {
+    let examined = |pod: &&crate::model::Pod| snapshot.scope.contains(&pod.metadata.namespace);
+    for pod in snapshot.pods.items().unwrap_or_default().iter().filter(examined) {
         if let Some(revision) = crate::mesh::proxy::of_pod(pod).and_then(|proxy| proxy.revision)
             && AsmRevision::parse(&revision).is_some()
         {

@@ -158,15 +158,6 @@ Move each namespace's label, or the tag, to the new revision, then restart its w
             let object = format!("namespace/{first}");
             finding = finding.evidence(SourceId::Namespaces, object, format!("label {REV}"), label, Some(&new.name));
         }
-        if let Some((name, label)) = on_old.first().and_then(|name| Some((name, lens.namespace_labels(name)?.get(REV)?))) {
-            finding = finding.evidence(
-                SourceId::Namespaces,
-                format!("namespace/{name}"),
-                format!("label {REV}"),
-                label,
-                Some(&format!("{}, or a tag of it", new.name)),
-            );
-        }
         for name in on_old {
             finding = finding.related(&Subject::cluster("Namespace", name), "points to the old revision");
         }

@@ -19,7 +19,7 @@ use crate::gather::{self, Gathered, Plan};
 use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
 use crate::snapshot::{Fault, FaultKind, Scope, Section, Snapshot, SourceId, StateKind};
 use crate::sources::SOURCES;
-use crate::sources::collect::undecodable_fault;
+use crate::sources::collect::{End, undecodable_fault};
 
 /// Which namespaces a command looks at when none is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,11 @@ fn prepare(
     }
     let start = Instant::now();
     let snapshot = match &args.from {
-        Some(from) => from_bundle(from, connection, scope, job.default_scope)?,
+        Some(from) => {
+            let mut snapshot = from_bundle(from, connection, scope, job.default_scope)?;
+            forget_others(&mut snapshot, &needs);
+            snapshot
+        }
         None => live(connection, scope, args, job.default_scope, needs, false)?.snapshot,
     };
     let missing = missing_namespaces(&snapshot, scope);
@@ -196,6 +200,14 @@ fn from_bundle(
         snapshot.scope = Scope { namespaces: Some(asked) };
     }
     Ok(snapshot)
+}
+
+/// A bundle holds everything; a live run reads only what is needed. Forgetting the rest makes the two answer alike.
+fn forget_others(snapshot: &mut Snapshot, needs: &BTreeSet<SourceId>) {
+    for source in SOURCES.iter().filter(|source| !needs.contains(&source.id)) {
+        let end = End { kind: StateKind::NotRequested, faults: Vec::new(), undecodable: Vec::new(), fallback: None };
+        (source.collector)().finish(snapshot, end);
+    }
 }
 
 fn namespace_read(snapshot: &Snapshot) -> bool {
