@@ -3,7 +3,7 @@
 use super::remedies::{count, label_namespace, names, restart, subject, unlabel_namespace, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::lens::OWNERS;
-use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::recommended;
 use crate::mesh::injection::{INJECT, INJECTION, REV};
 use crate::mesh::proxy::is_gateway_template;

@@ -8,16 +8,11 @@ use crate::sources::SYSTEM_NAMESPACE;
 
 /// Points a namespace at a revision.
 pub fn label_namespace(namespace: &str, revision: &str) -> Step {
-    let mut step = Step::command(
+    Step::command(
         Risk::Change,
         format!("points namespace {namespace} to {revision}; running pods are not touched"),
         ["kubectl", "label", "namespace", namespace, &format!("istio.io/rev={revision}"), "--overwrite"],
-    );
-    // A placeholder inside a word is not found by itself.
-    if revision.starts_with('<') {
-        step.needs.push(revision.to_owned());
-    }
-    step
+    )
 }
 
 /// Removes a label from a namespace.

@@ -1,0 +1,322 @@
+//! A snapshot from YAML documents of plain Kubernetes objects.
+//!
+//! Objects stand in for an API server: every source's own requests are put to them, and what answers goes through the
+//! source's own collector, so that a fixture is read exactly as a cluster is.
+
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use kubectl_asm::checks;
+use kubectl_asm::engine::lens::{Lens, World};
+use kubectl_asm::engine::run::{Outcome, run};
+use kubectl_asm::engine::{Cause, Check, Finding, Missing, Severity, Verdict};
+use kubectl_asm::facts::Facts;
+use kubectl_asm::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
+use kubectl_asm::sources::collect::End;
+use kubectl_asm::sources::{Reach, Request, SOURCES, Source};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What a fixture's first document says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Header {
+    /// What the fixture is about, and where its expectation comes from.
+    pub about: String,
+    /// The time that ages are measured against.
+    pub now: Timestamp,
+    /// Base worlds below the fixture's own objects, by file name in `tests/checks/base`.
+    #[serde(default)]
+    pub base: Vec<String>,
+    /// Objects of the base that are not there: `kind/name` or `kind/namespace/name`.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Exactly these findings.
+    pub expect: Vec<Expected>,
+    /// Examined namespaces; all when absent.
+    #[serde(default)]
+    pub scope: Option<Vec<String>>,
+    /// Sources that the server refuses.
+    #[serde(default)]
+    pub refused: Vec<SourceId>,
+    /// Whether all checks are run, with causes, and exactly one finding may be on top.
+    #[serde(default)]
+    pub all: bool,
+    /// How a check ends that finds nothing; `passed` when absent.
+    #[serde(default)]
+    pub outcome: Option<String>,
+}
+
+/// One expected finding.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expected {
+    /// Code.
+    pub code: String,
+    /// Its object.
+    pub subject: ExpectedSubject,
+    /// Severity.
+    pub severity: Severity,
+    /// Whether it stands on top, and not below a cause.
+    #[serde(default = "yes")]
+    pub top: bool,
+    /// Text in the summary.
+    pub contains: String,
+    /// Words of a step's command in their order, where the remedy matters.
+    #[serde(default)]
+    pub command: Option<String>,
+}
+
+/// Its object.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedSubject {
+    /// Kind.
+    pub kind: String,
+    /// Namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A fixture: a header and objects.
+#[derive(Clone, Debug)]
+pub struct Fixture {
+    /// Path below `tests/checks`, for messages.
+    pub name: String,
+    /// Its folder: a code, or `stories`.
+    pub folder: String,
+    /// Header.
+    pub header: Header,
+    /// Objects, base included.
+    pub objects: Vec<Value>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checks")
+}
+
+/// The documents of a YAML text.
+pub fn documents(text: &str, name: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).unwrap_or_else(|error| panic!("{name}: {error}")))
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+/// The objects of a base world.
+pub fn base(name: &str) -> Vec<Value> {
+    let path = root().join("base").join(format!("{name}.yaml"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("base {name}: {error}"));
+    documents(&text, name)
+}
+
+fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `kind/name` or `kind/namespace/name`.
+pub fn identity(object: &Value) -> String {
+    let (kind, namespace, name) =
+        (text(object, "/kind"), text(object, "/metadata/namespace"), text(object, "/metadata/name"));
+    if namespace.is_empty() { format!("{kind}/{name}") } else { format!("{kind}/{namespace}/{name}") }
+}
+
+/// Reads one fixture.
+pub fn fixture(path: &Path) -> Fixture {
+    let name = path.strip_prefix(root()).unwrap().display().to_string();
+    let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let mut all = documents(&std::fs::read_to_string(path).unwrap(), &name).into_iter();
+    let header = all.next().unwrap_or_else(|| panic!("{name}: no header"));
+    let header: Header = serde_json::from_value(header).unwrap_or_else(|error| panic!("{name}: header: {error}"));
+    let mut objects: BTreeMap<String, Value> = BTreeMap::new();
+    for object in header.base.iter().flat_map(|base_name| base(base_name)) {
+        objects.insert(identity(&object), object);
+    }
+    for gone in &header.without {
+        assert!(objects.remove(gone).is_some(), "{name}: the base has no {gone}");
+    }
+    for object in all {
+        objects.insert(identity(&object), object);
+    }
+    Fixture { name, folder, header, objects: objects.into_values().collect() }
+}
+
+/// All fixtures, by path.
+pub fn fixtures() -> Vec<Fixture> {
+    let mut paths = Vec::new();
+    for folder in std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()) {
+        if folder.is_dir() && folder.file_name().is_some_and(|name| name != "base") {
+            paths.extend(std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths.iter().map(|path| fixture(path)).collect()
+}
+
+/// Plural resource of a kind.
+fn resource(kind: &str) -> &'static str {
+    match kind {
+        "Namespace" => "namespaces",
+        "Pod" => "pods",
+        "Service" => "services",
+        "ConfigMap" => "configmaps",
+        "Event" => "events",
+        "Deployment" => "deployments",
+        "ReplicaSet" => "replicasets",
+        "StatefulSet" => "statefulsets",
+        "DaemonSet" => "daemonsets",
+        "Job" => "jobs",
+        "CronJob" => "cronjobs",
+        "EndpointSlice" => "endpointslices",
+        "MutatingWebhookConfiguration" => "mutatingwebhookconfigurations",
+        "CustomResourceDefinition" => "customresourcedefinitions",
+        other => panic!("kind {other} is not known to the fixtures"),
+    }
+}
+
+/// Whether an object has a label, `key` or `key=value`.
+fn has_label(object: &Value, selector: &str) -> bool {
+    let (key, value) = selector.split_once('=').map_or((selector, None), |(key, value)| (key, Some(value)));
+    let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(key)).and_then(Value::as_str);
+    label.is_some_and(|label| value.is_none_or(|value| label == value))
+}
+
+/// What an API server with these objects answers.
+fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
+    let of = |object: &Value, wanted: &str, namespace: Option<&str>| {
+        resource(text(object, "/kind")) == wanted
+            && namespace.is_none_or(|namespace| text(object, "/metadata/namespace") == namespace)
+    };
+    objects
+        .iter()
+        .filter(|object| match request {
+            Request::Raw(_) => false,
+            Request::Get(get) => {
+                of(object, get.api.resource, get.namespace.as_deref()) && text(object, "/metadata/name") == get.name
+            }
+            Request::List(list) => {
+                of(object, list.api.resource, list.namespace.as_deref())
+                    && list.labels.as_deref().is_none_or(|selector| has_label(object, selector))
+                    && list.fields.as_deref().is_none_or(|selector| {
+                        let (field, value) = selector.split_once('=').unwrap();
+                        text(object, &format!("/{}", field.replace('.', "/"))) == value
+                    })
+            }
+        })
+        .collect()
+}
+
+fn requests(source: &Source, snapshot: &Snapshot) -> Vec<Request> {
+    match &source.reach {
+        Reach::Fixed(requests) => requests(),
+        Reach::OrElse(first, _) => vec![first()],
+        Reach::Follows(_, requests) => requests(snapshot),
+        Reach::Scoped { api, fields, metadata_only } => {
+            let namespaces = match &snapshot.scope.namespaces {
+                None => vec![None],
+                Some(list) => list.iter().cloned().map(Some).collect(),
+            };
+            namespaces
+                .into_iter()
+                .map(|namespace| {
+                    Request::List(kubectl_asm::cluster::ListRequest {
+                        api: *api,
+                        namespace,
+                        labels: None,
+                        fields: fields.map(|fields| fields.to_string()),
+                        metadata_only: *metadata_only,
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+/// A refusal as the cluster layer classifies it.
+pub fn forbidden(source: &Source) -> Fault {
+    Fault {
+        status: Some(403),
+        need: Some(Need { verb: "list".to_owned(), resource: source.resource.to_owned(), namespace: None }),
+        ..Fault::new(FaultKind::Forbidden, format!("{} may not be listed", source.resource))
+    }
+}
+
+/// Reads objects as a cluster would be read; every source answers, except the refused ones.
+pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[SourceId]) -> Snapshot {
+    let mut snapshot = Snapshot { scope: Scope { namespaces: scope }, ..Snapshot::default() };
+    for source in SOURCES {
+        let mut collector = (source.collector)();
+        let refuse = refused.contains(&source.id);
+        if !refuse {
+            if source.id == SourceId::Version {
+                collector.item(br#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#);
+            }
+            for request in requests(source, &snapshot) {
+                for object in answer(objects, &request) {
+                    collector.item(serde_json::to_string(object).unwrap().as_bytes());
+                }
+            }
+        }
+        let end = End {
+            kind: if refuse { StateKind::Failed } else { StateKind::Collected },
+            faults: if refuse { vec![forbidden(source)] } else { Vec::new() },
+            undecodable: Vec::new(),
+            fallback: None,
+        };
+        collector.finish(&mut snapshot, end);
+        assert!(
+            (source.state)(&snapshot).undecodable.is_empty(),
+            "{}: {:?}",
+            source.id.name(),
+            (source.state)(&snapshot).undecodable
+        );
+    }
+    snapshot
+}
+
+impl Fixture {
+    /// The frozen world of this fixture.
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot(&self.objects, self.header.scope.clone(), &self.header.refused)
+    }
+
+    /// Runs checks over it.
+    pub fn run(&self, checks: &[&'static Check], causes: &[Cause]) -> (Vec<Finding>, Vec<Outcome>) {
+        evaluate(&self.snapshot(), self.header.now, checks, causes)
+    }
+
+    /// Runs one check and tells which sources it looked at.
+    pub fn touched(&self, check: &Check) -> (Result<Verdict, Missing>, std::collections::BTreeSet<SourceId>) {
+        let (snapshot, facts) = (self.snapshot(), Facts::built_in().unwrap());
+        let world = World::new(&snapshot, &facts, self.header.now);
+        let lens = Lens::new(&world);
+        let result = (check.run)(&lens);
+        (result, lens.touched())
+    }
+}
+
+/// Runs checks over a snapshot with the tables inside the binary.
+pub fn evaluate(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    checks: &[&'static Check],
+    causes: &[Cause],
+) -> (Vec<Finding>, Vec<Outcome>) {
+    let facts = Facts::built_in().unwrap();
+    run(&World::new(snapshot, &facts, now), checks, causes)
+}
+
+/// All registered checks.
+pub fn all_checks() -> Vec<&'static Check> {
+    checks::all().collect()
+}
