@@ -123,6 +123,11 @@ fn conflict(namespace: &str, pods: &[String], injectors: &[&Injector<'_>]) -> Fi
             "removes its control plane and everything else in that namespace",
             ["kubectl", "delete", "namespace", namespace],
         ));
+        steps.push(Step::command(
+            Risk::Read,
+            "shows validating webhooks; delete those that still call the removed namespace",
+            ["kubectl", "get", "validatingwebhookconfigurations", "-o", "wide"],
+        ));
     }
     let what = match (pods.len(), injectors.len()) {
         (0, webhooks) => count(webhooks, "injecting webhook"),

@@ -4,6 +4,7 @@ use super::remedies::count;
 use crate::engine::finding::KeyKind;
 use crate::engine::lens::{BLAST, REVISIONS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::control_plane::Revision;
 use crate::mesh::webhook::Backend;
 use crate::snapshot::SourceId;
 use crate::sources::SYSTEM_NAMESPACE;
@@ -36,25 +37,28 @@ Read the pods' state and the last log; the reason is there. Edits to the Deploym
     run: no_ready_istiod,
 };
 
-fn inspect(revision: &str) -> Vec<Step> {
-    let selector = format!("app=istiod,istio.io/rev={revision}");
-    vec![
-        Step::command(
-            Risk::Read,
-            "shows state and events of its pods",
-            ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
-        ),
-        Step::command(
+fn inspect(revision: &Revision<'_>) -> Vec<Step> {
+    let name = &revision.name;
+    let selector = format!("app=istiod,istio.io/rev={name}");
+    let mut steps = vec![Step::command(
+        Risk::Read,
+        "shows state and events of its pods",
+        ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
+    )];
+    // Without a restart there is no earlier log, and kubectl then fails.
+    if revision.istiods.iter().any(|pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0)) {
+        steps.push(Step::command(
             Risk::Read,
             "shows why it stopped last time",
             ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"],
-        ),
-        Step::command(
-            Risk::Restart,
-            "replaces its pods; running workloads keep their configuration meanwhile",
-            ["kubectl", "rollout", "restart", &format!("deployment/istiod-{revision}"), "-n", SYSTEM_NAMESPACE],
-        ),
-    ]
+        ));
+    }
+    steps.push(Step::command(
+        Risk::Restart,
+        "replaces its pods; running workloads keep their configuration meanwhile",
+        ["kubectl", "rollout", "restart", &format!("deployment/istiod-{name}"), "-n", SYSTEM_NAMESPACE],
+    ));
+    steps
 }
 
 fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
@@ -81,7 +85,7 @@ fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             "Running proxies keep what they have; new pods in its namespaces are refused, and certificates are not renewed.",
         )
         .key(KeyKind::Revision, name)
-        .remedy(Remedy::new("find out why its pods are not ready", inspect(name)))
+        .remedy(Remedy::new("find out why its pods are not ready", inspect(revision)))
         .evidence(
             SourceId::SystemDeployments,
             format!("{SYSTEM_NAMESPACE}/deployment/istiod-{name}"),
@@ -224,7 +228,7 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         }
         let steps = if revision.ready() == 0 {
-            inspect(&revision.name)
+            inspect(revision)
         } else {
             vec![
                 Step::command(

@@ -129,10 +129,7 @@ fn injection_label_only(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         if meta.label(INJECTION) != Some("enabled") || meta.label(REV).is_some() || lens.is_managed(&meta.name) {
             continue;
         }
-        let selected = injectors.iter().any(|injector| {
-            injector.entries().any(|entry| entry.namespace_selector.matches(&meta.labels) != Some(false))
-        });
-        if selected {
+        if injectors.iter().any(|injector| injector.takes(&meta.labels)) {
             continue;
         }
         let (finding, without) = label_finding(
@@ -174,11 +171,16 @@ Remove `istio-injection`, then restart the workloads.
 ## Sources
 <https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>, <https://istio.io/latest/docs/reference/config/analysis/ist0123/>",
     run: |lens| {
+        // With a tag `default` there are entries that take such a namespace; without webhooks to read, the labels decide.
+        let injectors = lens.injectors().unwrap_or_default();
         let mut verdict = Verdict::default();
         for namespace in lens.namespaces()? {
             let meta = &namespace.metadata;
             verdict.examined += 1;
             if meta.label(INJECTION).is_none() || meta.label(REV).is_none() || lens.is_managed(&meta.name) {
+                continue;
+            }
+            if injectors.iter().any(|injector| injector.takes(&meta.labels)) {
                 continue;
             }
             let (finding, without) = label_finding(
@@ -274,7 +276,7 @@ fn unknown_revision(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     format!("namespace/{SYSTEM_NAMESPACE}"),
                     "installed revisions",
                     installed,
-                    Some(value),
+                    None,
                 )
                 .remedy(Remedy::new("point the label at an installed revision", steps)),
         );

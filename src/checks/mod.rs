@@ -17,18 +17,18 @@ use crate::engine::{Cause, Check};
 /// Codes that existed once; they are never used again.
 pub const RETIRED: &[&str] = &[];
 
-/// All checks, by area.
+/// All checks, from the control plane outwards: findings of equal severity are shown in this order.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
         control_plane::CHECKS,
-        revision::CHECKS,
-        injection::CHECKS,
-        stranded::CHECKS,
+        conflicts::CHECKS,
         webhooks::CHECKS,
         upgrade::CHECKS,
+        injection::CHECKS,
+        stranded::CHECKS,
         proxies::CHECKS,
-        conflicts::CHECKS,
+        revision::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -328,7 +328,7 @@ fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             format!("namespace/{}", crate::sources::SYSTEM_NAMESPACE),
             "installed revisions",
             names(revisions.iter().map(|r| r.name.as_str())),
-            Some(&revision),
+            None,
         );
         verdict.findings.push(finding);
     }

@@ -55,11 +55,10 @@ fn take(index: usize, slots: &mut [Option<Finding>], children: &HashMap<usize, V
     Some(finding)
 }
 
-/// Worst first, then by code and subject.
+/// Worst first. Equals stay as the checks gave them: the registry runs from the control plane outwards, so that what is
+/// closest to a root cause comes first, and a check reports its subjects in their own order.
 pub fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| {
-        b.severity.cmp(&a.severity).then_with(|| a.code.cmp(&b.code)).then_with(|| a.subject.cmp(&b.subject))
-    });
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
 }
 
 /// Whether the table has no circle, so that nesting ends.

@@ -50,6 +50,12 @@ impl<'a> Injector<'a> {
         self.configuration.webhooks.iter().filter(|entry| is_injector_entry(entry))
     }
 
+    /// Whether an entry takes in, or may take in, the namespace with these labels.
+    #[must_use]
+    pub fn takes(&self, namespace: &crate::model::meta::StringMap) -> bool {
+        self.entries().any(|entry| entry.namespace_selector.matches(namespace) != Some(false))
+    }
+
     /// Whether it calls the add-on's namespace.
     #[must_use]
     pub fn is_of_addon(&self) -> bool {
