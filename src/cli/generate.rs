@@ -3,7 +3,6 @@
 use super::exit::Exit;
 use super::{explain, print};
 use crate::checks;
-use crate::report::Report;
 
 /// Print a generated file
 #[derive(clap::Args, Debug)]
@@ -35,9 +34,6 @@ pub fn run(args: &GenerateArgs) -> Exit {
             }
             print(&text)
         }
-        What::Schema => match serde_json::to_string_pretty(&schemars::schema_for!(Report)) {
-            Ok(text) => print(&format!("{text}\n")),
-            Err(_) => Exit::Unable,
-        },
+        What::Schema => print(&format!("{:#}\n", crate::report::schema::schema())),
     }
 }

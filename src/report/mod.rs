@@ -2,6 +2,7 @@
 
 pub mod document;
 mod inventory;
+pub mod schema;
 pub mod short;
 pub mod style;
 pub mod table;
