@@ -110,6 +110,11 @@ fn service_gone(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let name = injector.name();
         let radius = lens.blast_radius(|w| w.next.is_blocked() && w.next.webhook.as_deref() == Some(name));
         let used = used_by(lens, injector);
+        // A run about some namespaces leaves out what none of them uses.
+        let concerns = !used.is_empty() || radius.is_some_and(|radius| radius.workloads > 0);
+        if lens.snapshot().scope.namespaces.is_some() && !concerns {
+            continue;
+        }
         let installed = revisions.iter().any(|revision| revision.name == injector.revision);
         let what = injector.tag.as_ref().map_or_else(|| name.to_owned(), |tag| format!("of tag {tag}"));
         let detail = match (injector.fails_closed(), used.is_empty()) {
@@ -166,6 +171,7 @@ fn used_by<'a>(lens: &Lens<'a>, injector: &Injector<'_>) -> Vec<&'a str> {
     let namespaces = lens.optional(SourceId::Namespaces, &lens.snapshot().namespaces);
     namespaces
         .iter()
+        .filter(|namespace| lens.snapshot().scope.contains(&namespace.metadata.name))
         .filter(|namespace| namespace.metadata.label(REV) == Some(name))
         .filter(|namespace| {
             injector.entries().any(|entry| entry.namespace_selector.matches(&namespace.metadata.labels) == Some(true))

@@ -368,7 +368,7 @@ fn reason(reason: &Reason) -> String {
         Reason::NotAsked => "neither namespace nor pod asks for it".to_owned(),
         Reason::InjectionLabelCancels => "istio-injection cancels istio.io/rev".to_owned(),
         Reason::InjectionLabelInert => "istio-injection does nothing here".to_owned(),
-        Reason::UnknownRevision(name) => format!("revision {name} does not exist"),
+        Reason::UnknownRevision(name) => format!("no revision {name} here"),
         Reason::LabelOptsOut => "pod label inject=false".to_owned(),
         Reason::Excluded(name) => format!("the webhook of {name} excludes it"),
         Reason::HostNetwork => "hostNetwork".to_owned(),

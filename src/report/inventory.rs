@@ -50,11 +50,7 @@ pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
             })
             .collect();
         out.push('\n');
-        out.push_str(&super::table::table(
-            &["NAMESPACE", "STATE", "LABEL", "REVISION", "IN/OUT/BROKEN"],
-            &rows,
-            style.width,
-        ));
+        out.push_str(&super::table::table(&["NAMESPACE", "STATE", "LABEL", "REVISION", "IN/OUT/BROKEN"], &rows, style));
     }
     out
 }

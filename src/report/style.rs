@@ -65,23 +65,33 @@ impl Style {
 /// Wraps a sentence, each line indented; without a width it stays one line.
 #[must_use]
 pub fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
-    let pad = " ".repeat(indent);
-    let Some(width) = width.map(|width| width.clamp(40, 100)) else { return format!("{pad}{text}\n") };
-    let mut out = String::new();
-    let mut line = String::new();
+    wrap_after(&" ".repeat(indent), text, indent, width)
+}
+
+/// Wraps a sentence behind something that stands before its first line; further lines are indented.
+#[must_use]
+pub fn wrap_after(first: &str, text: &str, indent: usize, width: Option<usize>) -> String {
+    let Some(width) = width.map(|width| width.clamp(40, 100)) else { return format!("{first}{text}\n") };
+    let mut out = first.to_owned();
+    let mut used = unicode_width::UnicodeWidthStr::width(first);
+    let mut empty = true;
     for word in text.split_whitespace() {
-        let needed =
-            unicode_width::UnicodeWidthStr::width(line.as_str()) + 1 + unicode_width::UnicodeWidthStr::width(word);
-        if !line.is_empty() && indent + needed > width {
-            out.push_str(&format!("{pad}{line}\n"));
-            line.clear();
+        let length = unicode_width::UnicodeWidthStr::width(word);
+        if !empty && used + 1 + length > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            used = indent;
+            empty = true;
         }
-        if !line.is_empty() {
-            line.push(' ');
+        if !empty {
+            out.push(' ');
+            used += 1;
         }
-        line.push_str(word);
+        out.push_str(word);
+        used += length;
+        empty = false;
     }
-    out.push_str(&format!("{pad}{line}\n"));
+    out.push('\n');
     out
 }
 

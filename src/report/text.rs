@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Namespaces, Report};
-use super::style::{Style, shell, wrap};
+use super::style::{Style, shell, wrap, wrap_after};
 use super::view::{InjectView, StatusView, View, WorkloadView};
 use super::{ErrorDocument, inventory};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
@@ -162,8 +162,8 @@ fn block(finding: &Finding, style: Style, wide: bool, out: &mut String) {
 }
 
 fn title(finding: &Finding, style: Style) -> String {
-    let text = format!("{}  {}", finding.code, printable(&finding.summary));
-    let wrapped = wrap(&text, 2, style.width);
+    let head = format!("  {}  ", finding.code);
+    let wrapped = wrap_after(&head, &printable(&finding.summary), 4, style.width);
     format!("{} {}", style.symbol(finding.severity), wrapped.trim_start())
 }
 
@@ -189,8 +189,8 @@ fn push_step(step: &Step, style: Style, out: &mut String) {
 fn nested(finding: &Finding, indent: usize, style: Style, out: &mut String) {
     let pad = " ".repeat(indent);
     for consequence in finding.consequences.iter().take(SHOWN) {
-        let text = format!("{} {}", consequence.code, printable(&consequence.summary));
-        let wrapped = wrap(&text, indent + 4, style.width);
+        let head = format!("{pad}    {} ", consequence.code);
+        let wrapped = wrap_after(&head, &printable(&consequence.summary), indent + 4, style.width);
         out.push_str(&format!(
             "{pad}{} {} {}",
             style.branch(),
@@ -308,7 +308,7 @@ fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> Strin
             cells
         })
         .collect();
-    super::table::table(&headers, &rows, style.width)
+    super::table::table(&headers, &rows, style)
 }
 
 fn now(row: &WorkloadView) -> String {
