@@ -239,19 +239,3 @@ fn every_source_name_is_a_plain_file_name() {
         assert!(source.id.name().bytes().all(|byte| byte.is_ascii_alphabetic()), "{:?}", source.id);
     }
 }
-
-/// Writes the bundle that is built in until the lab has made a better one: `cargo test make_demo -- --ignored`.
-#[test]
-#[ignore = "changes a file of the repository"]
-fn make_demo() {
-    use crate::snapshot::{Collected, Section};
-    let (mut snapshot, recorder) = world::gather(|_| Vec::new());
-    // Nothing is missing in the demo: its reader may read everything.
-    let nothing = Collected { items: Vec::new(), undecodable: Vec::new(), faults: Vec::new(), fallback: None };
-    snapshot.jobs = Section::Collected(nothing);
-    let nothing = Collected { items: Vec::new(), undecodable: Vec::new(), faults: Vec::new(), fallback: None };
-    snapshot.webhook_services = Section::Collected(nothing);
-    let mut out = Vec::new();
-    write(&mut out, &snapshot, recorder).unwrap();
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bundle/demo.tar.gz"), out).unwrap();
-}
