@@ -173,7 +173,11 @@ fn findings_carry_evidence_and_say_what_to_fill_in() {
     let mut failures = Vec::new();
     for fixture in fixtures() {
         let (findings, _) = fixture.run(&all_checks(), CAUSES);
+        let mut fingerprints = std::collections::BTreeSet::new();
         for finding in findings.iter().flat_map(Finding::walk) {
+            if !fingerprints.insert(&finding.fingerprint) {
+                failures.push(format!("{}: {} is there twice", fixture.name, finding.fingerprint));
+            }
             if finding.evidence.is_empty() {
                 failures.push(format!("{}: {} has no evidence", fixture.name, finding.code));
             }

@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubectl_asm::checks::{CAUSES, RETIRED, all};
+use kubectl_asm::engine::Finding;
 use kubectl_asm::engine::correlate::is_acyclic;
 use kubectl_asm::engine::run::Status;
 use kubectl_asm::snapshot::SourceId;
@@ -112,6 +113,29 @@ fn causes_have_no_circle_and_name_checks_that_exist() {
         for code in [row.cause, row.effect] {
             assert!(all().any(|check| check.code == code), "CAUSES names {code}, which does not exist");
         }
+    }
+}
+
+/// Rows of CAUSES that no story tells, because both checks do not fire over the same objects as they are now.
+const UNTOLD: &[(&str, &str, &str)] = &[
+    ("INJ02", "INJ05", "pods of a namespace whose labels cancel each other are not expected to have a sidecar"),
+    ("INJ03", "INJ05", "pods of a namespace that names a gone revision are not expected to have a sidecar"),
+    ("WHK01", "INJ03", "a label that names an installed revision without a webhook counts as resolved"),
+];
+
+#[test]
+fn every_cause_is_told_by_a_story_or_has_a_reason_not_to_be() {
+    let mut told = BTreeSet::new();
+    for fixture in fixtures().iter().filter(|fixture| fixture.header.all) {
+        let (findings, _) = fixture.run(&all().collect::<Vec<_>>(), CAUSES);
+        for cause in findings.iter().flat_map(Finding::walk) {
+            told.extend(cause.consequences.iter().map(|effect| (cause.code.clone(), effect.code.clone())));
+        }
+    }
+    for row in CAUSES {
+        let excused = UNTOLD.iter().any(|(cause, effect, _)| (*cause, *effect) == (row.cause, row.effect));
+        let is_told = told.contains(&(row.cause.to_owned(), row.effect.to_owned()));
+        assert!(is_told != excused, "{} → {}: told by a story {is_told}, excused {excused}", row.cause, row.effect);
     }
 }
 
