@@ -1,5 +1,7 @@
 //! The inventory of `status`.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::style::Style;
 use super::view::{GatewayView, RevisionView, StatusView};
 use crate::model::quoted::printable;
@@ -11,7 +13,9 @@ pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
     match &view.revisions {
         None => lines.push(("Control plane", "could not be read".to_owned())),
         Some(revisions) if revisions.is_empty() => lines.push(("Control plane", "none".to_owned())),
-        Some(revisions) => lines.extend(revisions.iter().map(|revision| ("Control plane", control_plane(revision)))),
+        Some(revisions) => {
+            lines.extend(aligned(revisions.iter().map(control_plane).collect()).map(|line| ("Control plane", line)));
+        }
     }
     match &view.gateways {
         None => lines.push(("Ingress", "could not be read".to_owned())),
@@ -20,8 +24,9 @@ pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
             if ingress.is_empty() {
                 lines.push(("Ingress", "none".to_owned()));
             }
-            lines.extend(ingress.into_iter().map(|gateway| ("Ingress", self::gateway(gateway))));
-            lines.extend(egress.into_iter().map(|gateway| ("Egress", self::gateway(gateway))));
+            for (label, gateways) in [("Ingress", ingress), ("Egress", egress)] {
+                lines.extend(aligned(gateways.into_iter().map(gateway).collect()).map(|line| (label, line)));
+            }
         }
     }
     lines.push(("Namespaces", namespaces(view)));
@@ -55,7 +60,17 @@ pub fn render(view: &StatusView, style: Style, wide: bool) -> String {
     out
 }
 
-fn control_plane(revision: &RevisionView) -> String {
+/// Rows of one part of the mesh, their columns under each other.
+fn aligned(rows: Vec<[String; 3]>) -> impl Iterator<Item = String> {
+    let widths = [0, 1].map(|column| rows.iter().map(|row| row[column].width()).max().unwrap_or_default());
+    rows.into_iter().map(move |[first, second, third]| {
+        let pad = |text: &str, width: usize| " ".repeat(width + 3 - text.width());
+        let (before, after) = (pad(&first, widths[0]), pad(&second, widths[1]));
+        format!("{first}{before}{second}{after}{third}").trim_end().to_owned()
+    })
+}
+
+fn control_plane(revision: &RevisionView) -> [String; 3] {
     let support = &revision.support;
     let day = support.until.as_deref().unwrap_or("?");
     let day = if support.exact { day.to_owned() } else { format!("~{}", day.get(..7).unwrap_or(day)) };
@@ -70,15 +85,14 @@ fn control_plane(revision: &RevisionView) -> String {
     } else {
         format!("   tags {}", revision.tags.iter().map(|tag| printable(tag)).collect::<Vec<_>>().join(", "))
     };
-    format!(
-        "{}   {}/{} ready   {support}{tags}",
+    [
         printable(&revision.name),
-        revision.istiods.ready,
-        revision.istiods.total
-    )
+        format!("{}/{} ready", revision.istiods.ready, revision.istiods.total),
+        format!("{support}{tags}"),
+    ]
 }
 
-fn gateway(gateway: &GatewayView) -> String {
+fn gateway(gateway: &GatewayView) -> [String; 3] {
     let name = match gateway.kind.as_str() {
         "external" | "internal" => gateway.kind.clone(),
         _ => format!("{}/{}", printable(&gateway.namespace), printable(&gateway.name)),
@@ -90,18 +104,19 @@ fn gateway(gateway: &GatewayView) -> String {
     };
     let pods: Vec<String> =
         gateway.deployments.iter().map(|d| format!("{}/{} ready", d.pods.ready, d.pods.total)).collect();
-    format!("{name}   {addresses}   {}", pods.join(", ")).trim_end().to_owned()
+    [name, addresses, pods.join(", ")]
 }
 
 fn namespaces(view: &StatusView) -> String {
     let Some(namespaces) = &view.namespaces else { return "could not be read".to_owned() };
-    let broken = namespaces.iter().filter(|namespace| namespace.state == "broken").count();
-    let mut text = format!("{} in the mesh", namespaces.len() - broken);
+    let of = |state: &str| namespaces.iter().filter(|namespace| namespace.state == state).count();
+    let (broken, outside) = (of("broken"), of("outside") + view.namespaces_outside);
+    let mut text = format!("{} in the mesh", of("in"));
     if broken > 0 {
         text.push_str(&format!(", {broken} broken"));
     }
-    if view.namespaces_outside > 0 {
-        text.push_str(&format!(", {} outside", view.namespaces_outside));
+    if outside > 0 {
+        text.push_str(&format!(", {outside} outside"));
     }
     text
 }
@@ -120,7 +135,8 @@ fn workloads(view: &StatusView) -> String {
 
 fn proxies(view: &StatusView) -> String {
     if view.proxy_images.is_empty() {
-        return "none seen".to_owned();
+        // Without the workloads nobody looked, which is not the same as none.
+        return if view.workloads.is_some() { "none" } else { "none seen" }.to_owned();
     }
     let mut by_version: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for image in &view.proxy_images {

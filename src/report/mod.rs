@@ -6,6 +6,8 @@ pub mod schema;
 pub mod short;
 pub mod style;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod view;
 pub mod yaml;

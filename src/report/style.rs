@@ -17,7 +17,13 @@ pub struct Style {
 
 impl Style {
     fn paint(self, text: &str, paint: Paint) -> String {
-        if self.color { text.style(paint).to_string() } else { text.to_owned() }
+        if self.color && !text.is_empty() { text.style(paint).to_string() } else { text.to_owned() }
+    }
+
+    /// What stands where a cell was cut.
+    #[must_use]
+    pub fn ellipsis(self) -> &'static str {
+        if self.unicode { "…" } else { "~" }
     }
 
     /// The symbol of a severity.
@@ -37,10 +43,11 @@ impl Style {
         if self.unicode { "└" } else { "`-" }
     }
 
-    /// Text that may be overlooked.
+    /// Text that may be overlooked; each line on its own, so that a pager or a copied line stays whole.
     #[must_use]
     pub fn dim(self, text: &str) -> String {
-        self.paint(text, Paint::new().dimmed())
+        let lines: Vec<String> = text.split('\n').map(|line| self.paint(line, Paint::new().dimmed())).collect();
+        lines.join("\n")
     }
 
     /// A command.
@@ -103,9 +110,13 @@ pub fn shell(command: &[String]) -> String {
         // `<cluster>`, `istio.io/rev=<revision>`: quoted they would look like something to keep.
         let placeholder = word.split_once('<').is_some_and(|(before, rest)| {
             before.chars().all(plain)
-                && rest.strip_suffix('>').is_some_and(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                && rest
+                    .strip_suffix('>')
+                    .is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
         });
-        if !word.is_empty() && (placeholder || word.chars().all(plain)) {
+        // Shells expand `~user`, and zsh `=command`, at the start of a word.
+        let expands = word.starts_with(['~', '=']);
+        if !word.is_empty() && !expands && (placeholder || word.chars().all(plain)) {
             word.clone()
         } else {
             format!("'{}'", word.replace('\'', r"'\''"))
@@ -125,6 +136,8 @@ mod tests {
                 .map(str::to_owned)
                 .into();
         assert_eq!(shell(&command), r#"kubectl label ns a istio.io/rev- -g <resource-group> '{"a": 1}' 'it'\''s' '*'"#);
+        let words = ["~root", "=ls", "a~b", "", "<>", "<a>;reboot;<b>", "$(reboot)", "a\nb"].map(str::to_owned);
+        assert_eq!(shell(&words), "'~root' '=ls' a~b '' '<>' '<a>;reboot;<b>' '$(reboot)' 'a\nb'");
     }
 
     #[test]

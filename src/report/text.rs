@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap, wrap_after};
 use super::view::{InjectView, StatusView, View, WorkloadView};
-use super::{ErrorDocument, inventory};
+use super::{ErrorDocument, OutcomeStatus, inventory};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
 
 /// Consequences shown under a cause, and steps of a remedy; JSON has all.
 const SHOWN: usize = 10;
+/// Sources without which workloads may be missing from a table.
+const WORKLOAD_SOURCES: [&str; 7] =
+    ["pods", "replicaSets", "deployments", "statefulSets", "daemonSets", "jobs", "cronJobs"];
 
 /// Renders a whole report. `wide` shows every detail.
 #[must_use]
@@ -46,9 +49,19 @@ pub fn verdict_words(report: &Report) -> String {
         }
     }
     let undone = summary.checks.not_checked + summary.checks.errored;
-    if words.is_empty() && undone == 0 {
-        return if summary.checks.passed + summary.checks.failed == 0 { "nothing to check" } else { "all well" }
-            .to_owned();
+    if words.is_empty() {
+        // An add-on that is not there is not well, and neither is what nobody looked at.
+        let absent = matches!(&report.view, View::Status(view) if view.revisions.as_deref() == Some(&[]));
+        let looked = summary.checks.passed + summary.checks.failed > 0;
+        words.push(
+            match (undone, summary.infos) {
+                (0, _) if !looked => "nothing to check",
+                (0, _) if !absent => "all well",
+                (_, 0) => "nothing found",
+                _ => "nothing wrong found",
+            }
+            .to_owned(),
+        );
     }
     if undone > 0 {
         words.push(format!("{} not done", plural(undone, "check")));
@@ -75,7 +88,7 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
         left.push_str(&format!(
             "  {} {} only",
             if list.len() == 1 { "namespace" } else { "namespaces" },
-            list.join(", ")
+            printable(&list.join(", "))
         ));
     }
     left.push_str("  add-on");
@@ -87,7 +100,7 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
                 .iter()
                 .map(|r| r.version.as_ref().map_or_else(|| r.name.clone(), |v| format!("{} ({v})", r.name)))
                 .collect();
-            left.push_str(&format!(" {}", names.join(", ")));
+            left.push_str(&format!(" {}", printable(&names.join(", "))));
         }
     }
     if origin.kind == OriginKind::Bundle
@@ -103,8 +116,11 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
     };
     let used =
         unicode_width::UnicodeWidthStr::width(left.as_str()) + unicode_width::UnicodeWidthStr::width(words.as_str());
-    let width = style.width.unwrap_or(80).min(100);
-    let gap = if used + 2 > width { "\n".to_owned() } else { " ".repeat(width - used) };
+    let page = style.width.unwrap_or(80).min(100);
+    let gap = match style.width {
+        Some(width) if used + 2 > width => "\n".to_owned(),
+        _ => " ".repeat(page.saturating_sub(used).max(2)),
+    };
     format!("{left}{gap}{painted}\n")
 }
 
@@ -225,7 +241,8 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     if !line.is_empty() {
         out.push_str(&format!("{}\n", style.dim(line.trim_start())));
     }
-    if report.gaps.is_empty() {
+    let reasons = reasons(report);
+    if report.gaps.is_empty() && reasons.is_empty() {
         return;
     }
     let who = report
@@ -237,40 +254,78 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
         0 => String::new(),
         number => format!("{} could not be done. ", plural(number, "check")),
     };
-    out.push_str(&format!("\n? {undone}What could not be read{who}:\n"));
-    let mut rights: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut others: BTreeSet<String> = BTreeSet::new();
-    for gap in &report.gaps {
-        match &gap.need {
-            Some(need) => {
-                let place = need.namespace.as_ref().map_or_else(|| "cluster".to_owned(), |n| format!("namespace {n}"));
-                let resource =
-                    if wide { need.resource.as_str() } else { need.resource.split('.').next().unwrap_or_default() };
-                rights.entry(format!("{} in {place}", need.verb)).or_default().insert(resource.to_owned());
-            }
-            None => {
-                others.insert(printable(&gap.hint));
-            }
+    let heading = if report.gaps.is_empty() { "Why:".to_owned() } else { format!("What could not be read{who}:") };
+    out.push_str(&format!("\n? {undone}{heading}\n"));
+    // Without a right that would fill it, a gap has only its own words.
+    let others: BTreeSet<String> =
+        report.gaps.iter().filter(|gap| gap.need.is_none()).map(|gap| gap.hint.clone()).collect();
+    for line in rights(report, wide).into_iter().chain(others).chain(reasons) {
+        out.push_str(&wrap(&printable(&line), 4, style.width));
+    }
+}
+
+/// The rights that are missing, those of the whole cluster first. Resources that share a verb and a place share a line,
+/// and so do namespaces where the same is missing.
+fn rights(report: &Report, wide: bool) -> Vec<String> {
+    let mut places: BTreeMap<(Option<&str>, &str), BTreeSet<&str>> = BTreeMap::new();
+    for need in report.gaps.iter().filter_map(|gap| gap.need.as_ref()) {
+        let short = need.resource.split('.').next().unwrap_or_default();
+        let resource = if wide { need.resource.as_str() } else { short };
+        places.entry((need.namespace.as_deref(), &need.verb)).or_default().insert(resource);
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut namespaces: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for ((namespace, verb), resources) in places {
+        let right = format!("no right to {verb} {}", resources.into_iter().collect::<Vec<_>>().join(", "));
+        match namespace {
+            None => lines.push(format!("{right} (whole cluster)")),
+            Some(namespace) => namespaces.entry(right).or_default().push(namespace),
         }
     }
-    for (right, resources) in rights {
-        let (verb, place) = right.split_once(" in ").unwrap_or((&right, ""));
-        let list = resources.into_iter().collect::<Vec<_>>().join(", ");
-        let place = if place == "cluster" { "(whole cluster)".to_owned() } else { format!("in {place}") };
-        out.push_str(&wrap(&format!("no right to {verb} {list} {place}"), 4, style.width));
+    lines.extend(namespaces.into_iter().map(|(right, names)| match names.as_slice() {
+        [name] => format!("{right} in namespace {name}"),
+        names => {
+            let shown = if wide { names.len() } else { SHOWN };
+            let more = names.len().saturating_sub(shown);
+            let list = names.iter().take(shown).copied().collect::<Vec<_>>().join(", ");
+            format!(
+                "{right} in namespaces {list}{}",
+                if more > 0 { format!(" and {more} more") } else { String::new() }
+            )
+        }
+    }));
+    lines
+}
+
+/// Why checks ended without an answer, where no gap says so: each reason once, with its checks.
+fn reasons(report: &Report) -> Vec<String> {
+    let explained: BTreeSet<&str> = report.gaps.iter().flat_map(|gap| &gap.checks).map(String::as_str).collect();
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for outcome in &report.outcomes {
+        let unanswered = match outcome.status {
+            OutcomeStatus::Errored => true,
+            OutcomeStatus::NotChecked => !explained.contains(outcome.code.as_str()),
+            _ => false,
+        };
+        if unanswered {
+            let reason = outcome.reason.as_deref().unwrap_or("no reason given");
+            reasons.entry(reason).or_default().push(&outcome.code);
+        }
     }
-    for other in others {
-        out.push_str(&wrap(&other, 4, style.width));
-    }
+    reasons.into_iter().map(|(reason, codes)| format!("{}: {reason}", codes.join(", "))).collect()
 }
 
 fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> String {
     if view.workloads.is_empty() {
         let place = match &report.scope.namespaces {
-            Namespaces::List(list) => format!(" in namespace {}", list.join(", ")),
+            Namespaces::List(list) if list.len() == 1 => format!(" in namespace {}", printable(&list.join(", "))),
+            Namespaces::List(list) => format!(" in namespaces {}", printable(&list.join(", "))),
             Namespaces::All(_) => String::new(),
         };
-        return format!("No workloads found{place}.\n");
+        // After a refusal an empty table does not mean that nothing is there.
+        let unread = report.gaps.iter().any(|gap| WORKLOAD_SOURCES.contains(&gap.source.as_str()));
+        let unread = if unread { ", but not everything could be read" } else { "" };
+        return format!("No workloads found{place}{unread}.\n");
     }
     let several = view.workloads.iter().any(|row| row.namespace != view.workloads[0].namespace);
     let mut headers = vec!["WORKLOAD", "PODS", "NOW", "RESTART"];
@@ -333,7 +388,7 @@ fn now(row: &WorkloadView) -> String {
 fn restart(row: &WorkloadView) -> String {
     let next = &row.next_restart;
     match (next.injected, next.decided_by.as_str()) {
-        (_, "blocked") => "refused".to_owned(),
+        (_, "blocked") => "blocked".to_owned(),
         (None, _) => "unknown".to_owned(),
         (Some(false), _) => "none".to_owned(),
         (Some(true), _) => next.revision.as_deref().map_or_else(|| "sidecar".to_owned(), printable),
@@ -343,11 +398,24 @@ fn restart(row: &WorkloadView) -> String {
 /// An error of the tool itself, for stderr.
 #[must_use]
 pub fn render_error(error: &ErrorDocument, style: Style) -> String {
-    let mut out = format!("{} {}\n", style.bad("error:"), printable(&error.message));
-    for hint in &error.hints {
-        // A line that starts with spaces is a command under the hint above it.
-        let mark = if hint.starts_with("   ") { "     " } else { "hint:" };
-        out.push_str(&format!("{mark} {}\n", printable(hint)));
+    const UNDER: &str = "       ";
+    let mut out = String::new();
+    for line in error.message.lines() {
+        let mark = if out.is_empty() { format!("{} ", style.bad("error:")) } else { UNDER.to_owned() };
+        out.push_str(&format!("{mark}{}", wrap(&printable(line), 7, style.width).trim_start()));
+    }
+    let mut led = false;
+    for hint in error.hints.iter().flat_map(|hint| hint.lines()) {
+        let text = printable(hint);
+        match text.strip_prefix("   ") {
+            // A line that starts with spaces is a command: alone on its line, under the hint that leads to it.
+            Some(command) => {
+                let mark = if led { UNDER } else { "hint:  " };
+                out.push_str(&format!("{mark}{}\n", style.command(command.trim())));
+            }
+            None => out.push_str(&format!("hint:  {}", wrap(&text, 7, style.width).trim_start())),
+        }
+        led = true;
     }
     out
 }

@@ -57,7 +57,17 @@ fn scalar(value: &Value) -> String {
         Value::Object(_) => "{}".to_owned(),
         Value::Array(_) => "[]".to_owned(),
         Value::String(text) if is_plain(text) => text.clone(),
-        // A JSON string is a YAML double-quoted string.
+        // A JSON string is a YAML double-quoted string, but for what JSON leaves bare and YAML forbids or takes for a
+        // line break: these are escaped as both know it.
+        Value::String(_) => value.to_string().chars().fold(String::new(), |mut text, c| {
+            match c {
+                '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                    text.push_str(&format!("\\u{:04x}", c as u32));
+                }
+                c => text.push(c),
+            }
+            text
+        }),
         other => other.to_string(),
     }
 }
@@ -86,6 +96,85 @@ mod tests {
         assert_eq!(back, value, "{text}");
         for word in ["\"yes\"", "\"on\"", "\"1_000\"", "\"0o7\"", "\"2026-01-01\""] {
             assert!(text.contains(word), "{word} must be quoted in\n{text}");
+        }
+    }
+
+    /// Strings that some reader of YAML 1.1 or 1.2 takes for a boolean, a number, nothing, a date or structure.
+    const TRAPS: &[&str] = &[
+        "Yes",
+        "NO",
+        "Off",
+        "y",
+        "N",
+        "True",
+        "FALSE",
+        "Null",
+        "NaN",
+        "017",
+        "0x1F",
+        "0b11",
+        "0o7",
+        "1.5",
+        ".5",
+        "1.",
+        "-1",
+        "+1",
+        "-.INF",
+        ".nan",
+        "1:30",
+        "190:20:30",
+        "2026-05-15T10:00:00Z",
+        "12e03",
+        "-0",
+        "<<",
+        "=",
+        "-",
+        "- a",
+        "a: b",
+        "a #b",
+        "*a",
+        "&a",
+        "!a",
+        "!!str a",
+        "%a",
+        "@a",
+        "`a",
+        "[a",
+        "{a",
+        "a,b",
+        "? a",
+        ": a",
+        "|",
+        ">",
+        "'a'",
+        "\"a\"",
+        " a",
+        "a ",
+        "a\n",
+        "\ta",
+        "---",
+        "...",
+        "--- a",
+        "a:",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}a",
+        "\0",
+        "\u{7f}",
+        "\u{1b}[31m",
+        "123456789012345678901234567890",
+    ];
+
+    #[test]
+    fn strings_stay_strings() {
+        for trap in TRAPS {
+            for value in
+                [serde_json::json!({ "key": trap }), serde_json::json!([trap]), serde_json::json!({ *trap: 1 })]
+            {
+                let text = emit(&value);
+                assert_eq!(serde_yaml::from_str::<Value>(&text).unwrap(), value, "{text}");
+                assert!(text.contains('"'), "{text}");
+            }
         }
     }
 }
