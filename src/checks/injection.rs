@@ -358,7 +358,7 @@ static POD_OPT_IN: Check = Check {
     area: Area::Injection,
     severity: Severity::Warning,
     inputs: TEMPLATES,
-    uses: OWNERS,
+    uses: LABELS_BOTH,
     docs: "## What it means
 A pod template has `sidecar.istio.io/inject: true` in a namespace without a revision. With the add-on that does nothing: only a revision's label selects a webhook.
 
@@ -382,7 +382,9 @@ Label the namespace with the revision, then restart the workload.
             let labels = lens.namespace_labels(workload.namespace);
             let revisioned = meta.label(REV).is_some()
                 || labels.is_none_or(|labels| labels.contains_key(REV) || labels.contains_key(INJECTION));
-            if !asked || revisioned || workload.injected_pods() > 0 {
+            // With a tag `default` there are entries that such a label is enough for.
+            let selected = lens.rules().is_ok() && workload.next.injected == Some(true);
+            if !asked || revisioned || selected || workload.injected_pods() > 0 {
                 continue;
             }
             verdict.findings.push(

@@ -55,10 +55,6 @@ pub const CAUSES: &[Cause] = &[
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
-    // A namespace's labels: its pods are outside the mesh because of them.
-    Cause { cause: "INJ02", effect: "INJ05", by: KeyKind::Namespace },
-    Cause { cause: "INJ03", effect: "INJ05", by: KeyKind::Namespace },
-    Cause { cause: "WHK01", effect: "INJ03", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
 ];

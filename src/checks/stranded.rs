@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::injection::opts_out;
 use super::remedies::{count, label_namespace, restart, subject, workload_key};
@@ -15,6 +15,9 @@ use crate::snapshot::SourceId;
 
 /// Checks of this file.
 pub static CHECKS: &[&Check] = &[&WITHOUT_PROXY, &PROXY_NOT_ASKED, &REFUSED];
+
+/// Controllers repeat a refused creation with pauses of up to about 16 minutes.
+const FRESH: SignedDuration = SignedDuration::from_mins(20);
 
 /// Workloads with a verdict.
 const VERDICTS: &[SourceId] = &[
@@ -275,8 +278,11 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         verdict.examined += 1;
         let refusal = refusals.get(&workload_key(workload));
-        // What was refused an hour ago may be possible now: where the webhooks could be read, they decide.
-        let refused = workload.missing() > 0 && if known { workload.next.is_blocked() } else { refusal.is_some() };
+        // What was refused an hour ago may be possible now: an old event counts only where the webhooks could not be
+        // read. A fresh one counts although istiod looks well: then the way from the API server to it is cut.
+        let fresh = refusal.and_then(|(seen, _)| *seen).is_some_and(|seen| lens.now().duration_since(seen) < FRESH);
+        let unreachable = if known { workload.next.is_blocked() || fresh } else { refusal.is_some() };
+        let refused = workload.missing() > 0 && unreachable;
         if !refused || opts_out(workload) && !workload.next.is_blocked() {
             continue;
         }

@@ -158,11 +158,10 @@ Proxies         241 running 1.28.9, 6 running 1.28.6
 ✗ WHK02  webhook istio-revision-tag-canary points to a Service that is gone
     New pods in 2 namespaces that use the tag cannot start: billing, invoices. 4
     workloads (9 pods) run on until their next restart.
-    Affected: 4 workloads (9 pods) in 2 namespaces.
     service/istiod-asm-1-27: endpoints = 0
     # moves the tag to the installed revision; running pods are not touched
     $ istioctl tag set canary --revision asm-1-28 -i aks-istio-system --overwrite
-    └ ✗ INJ11 rs/billing-api-6c9 has 0 of 3 pods
+    └ ✗ INJ11  rs/billing-api-6c9 has 0 of 3 pods
 
 ! PRX01  6 sidecars run 1.28.6, new ones would get 1.28.9
     Affected: 2 workloads (6 pods) in 1 namespace.
@@ -328,8 +327,8 @@ fn a_long_remedy_and_many_consequences_end_with_a_number() {
     cause.remedy.steps = (0..12).map(step).collect();
     cause.consequences = (0..13).map(|n| finding("INJ11", Severity::Error, &format!("rs/{n}"), "")).collect();
     let text = render(&report, Format::Text, PIPE);
-    assert!(text.contains("    $ kubectl n9\n    # and 2 more: -o json lists them\n    └ ✗ INJ11 rs/0\n"), "{text}");
-    assert!(text.contains("INJ11 rs/9\n    └ and 3 more: -o json lists them\n"), "{text}");
+    assert!(text.contains("    $ kubectl n9\n    # and 2 more: -o json lists them\n    └ ✗ INJ11  rs/0\n"), "{text}");
+    assert!(text.contains("INJ11  rs/9\n    └ and 3 more: -o json lists them\n"), "{text}");
 }
 
 fn row(

@@ -154,13 +154,7 @@ fn block(finding: &Finding, style: Style, wide: bool, out: &mut String) {
     if !finding.detail.is_empty() {
         out.push_str(&wrap(&printable(&finding.detail), 4, style.width));
     }
-    if let Some(impact) = finding.impact.filter(|impact| impact.workloads > 0) {
-        let text = format!(
-            "Affected: {} ({}) in {}.",
-            plural(impact.workloads, "workload"),
-            plural(impact.pods, "pod"),
-            plural(impact.namespaces, "namespace")
-        );
+    if let Some(text) = affected(finding) {
         out.push_str(&wrap(&text, 4, style.width));
     }
     let shown = if wide { finding.evidence.len() } else { 2 };
@@ -175,6 +169,27 @@ fn block(finding: &Finding, style: Style, wide: bool, out: &mut String) {
         out.push_str(&style.dim(&format!("    # and {more} more: -o json lists them\n")));
     }
     nested(finding, 4, style, out);
+}
+
+/// How much is affected, unless the sentences above say so.
+fn affected(finding: &Finding) -> Option<String> {
+    let impact = finding.impact?;
+    let workloads = plural(impact.workloads, "workload");
+    let said = [&finding.summary, &finding.detail]
+        .iter()
+        .any(|text| text.match_indices(&workloads).any(|(at, _)| !text[..at].ends_with(|c: char| c.is_ascii_digit())));
+    if said && impact.workloads > 0 {
+        return None;
+    }
+    let pods = plural(impact.pods, "pod");
+    let place =
+        if impact.namespaces > 0 { format!(" in {}", plural(impact.namespaces, "namespace")) } else { String::new() };
+    match (impact.workloads, impact.pods) {
+        (0, 0) => None,
+        (0, _) => Some(format!("Affected: {pods}{place}.")),
+        (_, 0) => Some(format!("Affected: {workloads}{place}.")),
+        _ => Some(format!("Affected: {workloads} ({pods}){place}.")),
+    }
 }
 
 fn title(finding: &Finding, style: Style) -> String {
@@ -205,7 +220,7 @@ fn push_step(step: &Step, style: Style, out: &mut String) {
 fn nested(finding: &Finding, indent: usize, style: Style, out: &mut String) {
     let pad = " ".repeat(indent);
     for consequence in finding.consequences.iter().take(SHOWN) {
-        let head = format!("{pad}    {} ", consequence.code);
+        let head = format!("{pad}    {}  ", consequence.code);
         let wrapped = wrap_after(&head, &printable(&consequence.summary), indent + 4, style.width);
         out.push_str(&format!(
             "{pad}{} {} {}",
