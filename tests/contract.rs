@@ -167,3 +167,36 @@ fn the_demo_has_no_trace_of_the_lab() {
         assert!(!text.contains(trace), "the demo contains {trace}");
     }
 }
+
+/// In the demo, workload `api` of namespace billing runs a sidecar of a removed revision; the faults of other namespaces
+/// are none of its business.
+#[test]
+fn one_workload_is_told_only_what_concerns_it() {
+    let report = json_of(&["inject-check", "deploy/api", "--from", "demo", "-A"]);
+    let codes: Vec<_> = report["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["UPG04"]);
+    let rows = report["view"]["workloads"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["namespace"]), (1, &json!("billing")));
+    let absent = asm(&["inject-check", "deploy/absent", "--from", "demo", "-A", "-o", "json"]);
+    assert_eq!(code(&absent), 2);
+    let report: Value = serde_json::from_slice(&absent.stdout).unwrap();
+    assert_eq!(report["error"]["kind"], "workload");
+    assert!(validator().is_valid(&report));
+}
+
+#[test]
+fn a_manifest_is_judged_before_it_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.yaml");
+    std::fs::write(
+        &file,
+        "kind: Deployment\nmetadata: {name: new, namespace: reports}\nspec: {template: {metadata: {labels: {app: new}}}}\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    // Namespace reports has both labels, which cancel each other.
+    for (expect, exit) in [("injected", 1), ("none", 0)] {
+        let output = asm(&["inject-check", "-f", file, "--from", "demo", "--expect", expect]);
+        assert_eq!(code(&output), exit, "--expect {expect}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,6 +1,6 @@
 //! `inject-check`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -87,6 +87,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
     };
     let fallback = args.scope.namespace.first().cloned();
     let shown = RefCell::new(Vec::new());
+    let targets = OnceCell::new();
     let job = Job {
         default_scope: DefaultScope::Context,
         view_needs: VIEW,
@@ -98,9 +99,20 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             shown.replace(rows.clone());
             View::Inject(InjectView { workloads: rows })
         },
-        concerns: &|finding| {
-            planned.is_none()
-                && (filter.target.is_none() && filter.selector.is_none() || names_target(&filter, finding))
+        refuse: &|world| {
+            let (_, name) = filter.target.as_ref().filter(|_| planned.is_none())?;
+            let found = world.workloads.iter().any(|workload| asked(&filter, workload));
+            (!found).then(|| ErrorDocument {
+                kind: "workload".to_owned(),
+                message: format!("workload {} was not found", crate::model::quoted::printable(name)),
+                hints: vec!["which workloads are there?".to_owned(), "   kubectl asm inject-check -A".to_owned()],
+            })
+        },
+        concerns: &|world, finding| {
+            if planned.is_some() || filter.target.is_none() && filter.selector.is_none() {
+                return planned.is_none();
+            }
+            concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
         areas: Some(&[
             Area::Environment,
@@ -114,10 +126,6 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
     };
     let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
     let rows = shown.into_inner();
-    if let Some((_, name)) = filter.target.as_ref().filter(|_| report.is_some() && rows.is_empty()) {
-        ui::message(&format!("error: workload {name} was not found\n"));
-        return Exit::Unable;
-    }
     match (args.expect, report) {
         (Some(expect), Some(_)) => gate(expect, &rows, exit),
         _ => exit,
@@ -228,15 +236,37 @@ fn asked(filter: &Filter, workload: &Workload<'_>) -> bool {
     named && selected
 }
 
-fn names_target(filter: &Filter, finding: &Finding) -> bool {
-    match &filter.target {
-        Some((_, name)) => {
-            finding.subject.name == *name
-                || finding.related.iter().any(|related| related.name == *name)
-                || finding.subject.kind == "Namespace"
+/// What was asked about, by name.
+struct Targets {
+    workloads: BTreeSet<(String, String, String)>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Targets {
+    fn of(world: &World<'_>, filter: &Filter) -> Self {
+        let found: Vec<_> = world.workloads.iter().filter(|workload| asked(filter, workload)).collect();
+        Self {
+            workloads: found.iter().map(|w| (w.kind.clone(), w.namespace.to_owned(), w.name.clone())).collect(),
+            namespaces: found.iter().map(|w| w.namespace.to_owned()).collect(),
         }
-        None => true,
     }
+
+    fn has(&self, kind: &str, namespace: Option<&str>, name: &str) -> bool {
+        let namespace = namespace.unwrap_or_default().to_owned();
+        self.workloads.contains(&(kind.to_owned(), namespace, name.to_owned()))
+            || kind == "Namespace" && self.namespaces.contains(name)
+    }
+}
+
+/// Leaves out what is about other workloads and namespaces; what is wrong with the control plane concerns everybody.
+fn concerns(targets: &Targets, finding: &Finding) -> bool {
+    const OF_THE_MESH: [&str; 4] = ["Revision", "MutatingWebhookConfiguration", "Cluster", "CustomResourceDefinition"];
+    let subject = &finding.subject;
+    let of_the_mesh = OF_THE_MESH.contains(&subject.kind.as_str())
+        || subject.namespace.as_deref() == Some(crate::sources::SYSTEM_NAMESPACE);
+    targets.has(&subject.kind, subject.namespace.as_deref(), &subject.name)
+        || finding.related.iter().any(|r| targets.has(&r.kind, r.namespace.as_deref(), &r.name))
+        || of_the_mesh && finding.related.is_empty()
 }
 
 fn rows(world: &World<'_>, filter: &Filter, findings: &[Finding]) -> Vec<WorkloadView> {

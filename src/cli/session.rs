@@ -38,8 +38,10 @@ pub struct Job<'j> {
     pub view_needs: &'j [SourceId],
     /// Makes its view.
     pub view: &'j dyn Fn(&World<'_>, &[Finding]) -> View,
+    /// Why there is nothing to say, such as a workload that does not exist.
+    pub refuse: &'j dyn Fn(&World<'_>) -> Option<ErrorDocument>,
     /// Keeps only the findings that belong to what was asked about.
-    pub concerns: &'j dyn Fn(&Finding) -> bool,
+    pub concerns: &'j dyn Fn(&World<'_>, &Finding) -> bool,
     /// Only these areas, when the user names none.
     pub areas: Option<&'j [Area]>,
 }
@@ -116,9 +118,12 @@ fn prepare(
     }
     let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
     let world = World::new(&snapshot, &facts, now);
+    if let Some(error) = (job.refuse)(&world) {
+        return Err(error);
+    }
     let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
     let findings: Vec<Finding> =
-        findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(f))).collect();
+        findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(&world, f))).collect();
     let view = (job.view)(&world, &findings);
     let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(&facts));
     report.gaps = gaps(&snapshot, &selected, &outcomes);

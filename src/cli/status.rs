@@ -54,7 +54,8 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         default_scope: DefaultScope::All,
         view_needs: VIEW,
         view: &|world, _| View::Status(view(world)),
-        concerns: &|_| true,
+        refuse: &|_| None,
+        concerns: &|_, _| true,
         areas: None,
     };
     session::judge(connection, &args.scope, &args.report, &job).0
