@@ -240,6 +240,7 @@ fn asked(filter: &Filter, workload: &Workload<'_>) -> bool {
 struct Targets {
     workloads: BTreeSet<(String, String, String)>,
     namespaces: BTreeSet<String>,
+    webhooks: BTreeSet<String>,
 }
 
 impl Targets {
@@ -248,6 +249,7 @@ impl Targets {
         Self {
             workloads: found.iter().map(|w| (w.kind.clone(), w.namespace.to_owned(), w.name.clone())).collect(),
             namespaces: found.iter().map(|w| w.namespace.to_owned()).collect(),
+            webhooks: found.iter().filter_map(|w| w.next.webhook.clone()).collect(),
         }
     }
 
@@ -255,12 +257,13 @@ impl Targets {
         let namespace = namespace.unwrap_or_default().to_owned();
         self.workloads.contains(&(kind.to_owned(), namespace, name.to_owned()))
             || kind == "Namespace" && self.namespaces.contains(name)
+            || kind == "MutatingWebhookConfiguration" && self.webhooks.contains(name)
     }
 }
 
 /// Leaves out what is about other workloads and namespaces; what is wrong with the control plane concerns everybody.
 fn concerns(targets: &Targets, finding: &Finding) -> bool {
-    const OF_THE_MESH: [&str; 4] = ["Revision", "MutatingWebhookConfiguration", "Cluster", "CustomResourceDefinition"];
+    const OF_THE_MESH: [&str; 3] = ["Revision", "Cluster", "CustomResourceDefinition"];
     let subject = &finding.subject;
     let of_the_mesh = OF_THE_MESH.contains(&subject.kind.as_str())
         || subject.namespace.as_deref() == Some(crate::sources::SYSTEM_NAMESPACE);
