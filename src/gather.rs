@@ -105,7 +105,7 @@ pub async fn gather(
     drop(running);
     for source in SOURCES.iter().filter(|s| plan.sources.contains(&s.id) && !finished.contains(&s.id)) {
         let message = if late {
-            format!("{} did not come within {} s", source.resource, plan.timeout.as_secs())
+            format!("{} did not come before the time limit", source.resource)
         } else {
             format!("{} was not read: the run was interrupted", source.resource)
         };

@@ -81,7 +81,8 @@ fn view(world: &World<'_>) -> StatusView {
     let (namespaces, outside) = namespaces(world, &standings);
     let injected = world.rules.injectors.is_some();
     StatusView {
-        revisions: read(snapshot.system_deployments.state()).then(|| revisions(world)),
+        // None found while something could not be read is not the same as none installed.
+        revisions: world.is_installed().map(|_| revisions(world)),
         gateways: read(snapshot.gateway_services.state()).then(|| gateways(world)),
         namespaces: read(snapshot.namespaces.state()).then_some(namespaces),
         namespaces_outside: outside,

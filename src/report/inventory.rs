@@ -136,7 +136,7 @@ fn workloads(view: &StatusView) -> String {
 fn proxies(view: &StatusView) -> String {
     if view.proxy_images.is_empty() {
         // Without the workloads nobody looked, which is not the same as none.
-        return if view.workloads.is_some() { "none" } else { "none seen" }.to_owned();
+        return if view.workloads.is_some() { "none" } else { "could not be told" }.to_owned();
     }
     let mut by_version: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for image in &view.proxy_images {
