@@ -28,6 +28,7 @@ worlds! {
     removed_revision: "removed-revision",
     canary: "canary",
     injector_down: "injector-down",
+    injector_missing: "injector-missing",
     self_managed: "self-managed",
     label_later: "label-later",
 }

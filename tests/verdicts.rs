@@ -297,6 +297,10 @@ fn istio_injection_of_any_value_cancels_a_revision() {
     row("istio-injection=enabled alone", one())
         .namespace(INJECTION, "enabled")
         .not_selected(Reason::InjectionLabelInert);
+    row("istio-injection=disabled and a pod that names R", one())
+        .namespace(INJECTION, "disabled")
+        .pod(REV, R)
+        .not_selected(Reason::InjectionLabelVetoes);
     row("istio-injection=disabled alone", one()).namespace(INJECTION, "disabled").not_selected(Reason::NotAsked);
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::injection::opts_out;
-use super::remedies::{count, label_namespace, restart, subject, workload_key};
+use super::remedies::{count, label_namespace, restart, subject, unlabel_namespace, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Verdict};
-use crate::mesh::injection::Reason;
+use crate::mesh::injection::{INJECTION, Reason};
 use crate::mesh::proxy::{PROXY_CONTAINER, ProxyKind};
 use crate::mesh::workload::Workload;
 use crate::snapshot::SourceId;
@@ -156,17 +156,24 @@ Label the namespace again, or restart the workload if it should be outside the m
             let lost = workload.next.injected == Some(false)
                 && matches!(
                     workload.next.reason,
-                    Reason::NotAsked | Reason::Excluded(_) | Reason::LabelOptsOut | Reason::OptsOut(_) | Reason::NeverSelector | Reason::Policy(_)
+                    Reason::NotAsked
+                        | Reason::InjectionLabelVetoes
+                        | Reason::Excluded(_)
+                        | Reason::LabelOptsOut
+                        | Reason::OptsOut(_)
+                        | Reason::NeverSelector
+                        | Reason::Policy(_)
                 );
             // A bare pod's labels are those of a pod that was injected already: its next restart is somebody's manifest.
             if !lost || by_hand || workload.kind == "Pod" {
                 continue;
             }
             let revision = workload.revisions().into_iter().next_back().unwrap_or("<revision>");
-            let mut steps = vec![label_namespace(workload.namespace, revision)];
-            if workload.next.reason != Reason::NotAsked {
-                steps.clear();
-            }
+            let mut steps = match workload.next.reason {
+                Reason::NotAsked => vec![label_namespace(workload.namespace, revision)],
+                Reason::InjectionLabelVetoes => vec![unlabel_namespace(workload.namespace, INJECTION)],
+                _ => Vec::new(),
+            };
             steps.extend(restart([workload]));
             verdict.findings.push(
                 Finding::new(

@@ -61,6 +61,8 @@ pub enum Reason {
     NotAsked,
     /// The namespace carries `istio-injection` beside `istio.io/rev`.
     InjectionLabelCancels,
+    /// The pod names a revision, but the namespace carries `istio-injection`, which keeps every revision away.
+    InjectionLabelVetoes,
     /// `istio-injection` alone, which no installed injector looks at.
     InjectionLabelInert,
     /// The revision label names neither an installed revision nor a tag.
@@ -359,6 +361,7 @@ fn no_match(injectors: &[Injector<'_>], namespace: &StringMap, labels: &StringMa
     if namespace.contains_key(INJECTION) {
         return match namespace.get(REV) {
             Some(_) => Reason::InjectionLabelCancels,
+            None if labels.contains_key(REV) => Reason::InjectionLabelVetoes,
             None if namespace.get(INJECTION).is_some_and(|value| value == "enabled") => Reason::InjectionLabelInert,
             None => Reason::NotAsked,
         };
