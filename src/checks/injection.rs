@@ -2,7 +2,7 @@
 
 use super::remedies::{count, label_namespace, names, restart, subject, unlabel_namespace, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
-use crate::engine::lens::OWNERS;
+use crate::engine::lens::{BLAST, OWNERS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::recommended;
 use crate::mesh::injection::{INJECT, INJECTION, REV};
@@ -25,20 +25,6 @@ const LABELS: &[SourceId] = &[
     SourceId::SystemEndpoints,
     SourceId::Namespaces,
 ];
-const LABELS_USE: &[SourceId] = &[
-    SourceId::SystemConfigMaps,
-    SourceId::WebhookServices,
-    SourceId::WebhookEndpoints,
-    SourceId::WebhookConfigMaps,
-    SourceId::Pods,
-    SourceId::ReplicaSets,
-    SourceId::Deployments,
-    SourceId::StatefulSets,
-    SourceId::DaemonSets,
-    SourceId::Jobs,
-    SourceId::CronJobs,
-];
-
 /// Workloads of a namespace whose pods lack a proxy, for the remedy; empty where workloads could not be read.
 fn without_proxy<'a>(lens: &Lens<'a>, namespace: &str) -> Vec<&'a Workload<'a>> {
     let wanted = |w: &&Workload<'_>| w.injected_pods() < w.pods.len() && !opts_out(w);
@@ -98,7 +84,7 @@ static INJECTION_LABEL_ONLY: Check = Check {
     area: Area::Injection,
     severity: Severity::Error,
     inputs: LABELS,
-    uses: LABELS_USE,
+    uses: BLAST,
     docs: "## What it means
 A namespace has `istio-injection=enabled`, which the add-on does not look at: its pods get no sidecar, and Kubernetes reports nothing.
 
@@ -155,7 +141,7 @@ static BOTH_LABELS: Check = Check {
     area: Area::Injection,
     severity: Severity::Error,
     inputs: &[SourceId::Namespaces],
-    uses: LABELS_BOTH,
+    uses: BLAST,
     docs: "## What it means
 A namespace has both `istio.io/rev` and `istio-injection`. Every revisioned webhook demands that `istio-injection` be absent, whatever its value, so the two cancel each other: no sidecar, and Kubernetes reports nothing.
 
@@ -197,23 +183,6 @@ Remove `istio-injection`, then restart the workloads.
     },
 };
 
-const LABELS_BOTH: &[SourceId] = &[
-    SourceId::MutatingWebhooks,
-    SourceId::SystemServices,
-    SourceId::SystemEndpoints,
-    SourceId::SystemConfigMaps,
-    SourceId::WebhookServices,
-    SourceId::WebhookEndpoints,
-    SourceId::WebhookConfigMaps,
-    SourceId::Pods,
-    SourceId::ReplicaSets,
-    SourceId::Deployments,
-    SourceId::StatefulSets,
-    SourceId::DaemonSets,
-    SourceId::Jobs,
-    SourceId::CronJobs,
-];
-
 static UNKNOWN_REVISION: Check = Check {
     code: "INJ03",
     name: "revision-label-resolves-to-nothing",
@@ -221,7 +190,7 @@ static UNKNOWN_REVISION: Check = Check {
     area: Area::Injection,
     severity: Severity::Error,
     inputs: LABELS,
-    uses: LABELS_USE,
+    uses: BLAST,
     docs: "## What it means
 A namespace's `istio.io/rev` names a revision or tag that does not exist here. Its next pods get no sidecar, and Kubernetes reports nothing; pods that run keep the sidecar they have.
 
@@ -291,7 +260,7 @@ static DEFAULT_REVISION: Check = Check {
     area: Area::Injection,
     severity: Severity::Error,
     inputs: LABELS,
-    uses: LABELS_USE,
+    uses: BLAST,
     docs: "## What it means
 A namespace has `istio.io/rev=default`. The add-on installs no default revision, and nobody set a tag of that name: its pods get no sidecar, and Kubernetes reports nothing.
 
@@ -358,7 +327,7 @@ static POD_OPT_IN: Check = Check {
     area: Area::Injection,
     severity: Severity::Warning,
     inputs: TEMPLATES,
-    uses: LABELS_BOTH,
+    uses: BLAST,
     docs: "## What it means
 A pod template has `sidecar.istio.io/inject: true` in a namespace without a revision. With the add-on that does nothing: only a revision's label selects a webhook.
 

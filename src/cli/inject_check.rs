@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::manifest::{self, Planned};
 use super::session::{self, DefaultScope, Job};
 use super::ui;
-use crate::engine::lens::World;
+use crate::engine::lens::{BLAST, REVISIONS, World};
 use crate::engine::{Area, Finding};
 use crate::mesh::injection::{Candidate, DecidedBy, Reason, Verdict};
 use crate::mesh::proxy::ProxyKind;
@@ -53,25 +53,7 @@ enum Expect {
     None,
 }
 
-const VIEW: &[SourceId] = &[
-    SourceId::MutatingWebhooks,
-    SourceId::SystemServices,
-    SourceId::SystemEndpoints,
-    SourceId::SystemConfigMaps,
-    SourceId::SystemPods,
-    SourceId::SystemDeployments,
-    SourceId::WebhookServices,
-    SourceId::WebhookEndpoints,
-    SourceId::WebhookConfigMaps,
-    SourceId::Namespaces,
-    SourceId::Pods,
-    SourceId::ReplicaSets,
-    SourceId::Deployments,
-    SourceId::StatefulSets,
-    SourceId::DaemonSets,
-    SourceId::Jobs,
-    SourceId::CronJobs,
-];
+const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
 
 /// Which workloads are asked about.
 struct Filter {

@@ -35,7 +35,7 @@ pub struct Job<'j> {
     /// Scope without flags.
     pub default_scope: DefaultScope,
     /// What its view needs besides the checks.
-    pub view_needs: &'j [SourceId],
+    pub view_needs: &'j [&'j [SourceId]],
     /// Makes its view.
     pub view: &'j dyn Fn(&World<'_>, &[Finding]) -> View,
     /// Why there is nothing to say, such as a workload that does not exist.
@@ -94,7 +94,7 @@ fn prepare(
 ) -> Result<(Report, Policy), ErrorDocument> {
     let facts = load_facts(args.facts.as_deref())?;
     let selected = select(&args.only, &args.skip, job.areas)?;
-    let mut needs: BTreeSet<SourceId> = job.view_needs.iter().copied().collect();
+    let mut needs: BTreeSet<SourceId> = job.view_needs.iter().copied().flatten().copied().collect();
     needs.insert(SourceId::Version);
     for check in &selected {
         needs.extend(check.inputs.iter().chain(check.uses));

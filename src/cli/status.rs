@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
-use crate::engine::lens::World;
+use crate::engine::lens::{BLAST, REVISIONS, World};
 use crate::mesh::control_plane::tags;
 use crate::mesh::injection::REV;
 use crate::mesh::proxy::ProxyKind;
@@ -33,20 +33,7 @@ pub struct StatusArgs {
 }
 
 /// What the inventory shows.
-const VIEW: &[SourceId] = &[
-    SourceId::SystemPods,
-    SourceId::SystemDeployments,
-    SourceId::GatewayServices,
-    SourceId::GatewayDeployments,
-    SourceId::Namespaces,
-    SourceId::Pods,
-    SourceId::ReplicaSets,
-    SourceId::Deployments,
-    SourceId::StatefulSets,
-    SourceId::DaemonSets,
-    SourceId::Jobs,
-    SourceId::CronJobs,
-];
+const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
 
 /// Runs `status`.
 pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {

@@ -238,50 +238,50 @@ pub struct Snapshot {
     pub scope: Scope,
     /// Whether the run was interrupted or ran out of time before everything was read.
     pub interrupted: bool,
-    /// See [`SourceId::Version`]; the other fields likewise.
+    /// See [`SourceId::Version`].
     pub version: Section<ServerVersion>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::Namespaces`].
     pub namespaces: Section<Namespace>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::MutatingWebhooks`].
     pub mutating_webhooks: Section<WebhookConfiguration>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::SystemPods`].
     pub system_pods: Section<Pod>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::SystemDeployments`].
     pub system_deployments: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::SystemServices`].
     pub system_services: Section<Service>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::SystemEndpoints`].
     pub system_endpoints: Section<EndpointSlice>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::SystemConfigMaps`].
     pub system_config_maps: Section<ConfigMap>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::Istiods`].
     pub istiods: Section<Pod>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::WebhookServices`].
     pub webhook_services: Section<Service>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::WebhookEndpoints`].
     pub webhook_endpoints: Section<EndpointSlice>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::WebhookConfigMaps`].
     pub webhook_config_maps: Section<ConfigMap>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::OperatorCrd`].
     pub operator_crd: Section<MetaOnly>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::GatewayServices`].
     pub gateway_services: Section<Service>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::GatewayDeployments`].
     pub gateway_deployments: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::Pods`].
     pub pods: Section<Pod>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::ReplicaSets`].
     pub replica_sets: Section<MetaOnly>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::Deployments`].
     pub deployments: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::StatefulSets`].
     pub stateful_sets: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::DaemonSets`].
     pub daemon_sets: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::Jobs`].
     pub jobs: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::CronJobs`].
     pub cron_jobs: Section<Controller>,
-    #[allow(missing_docs)]
+    /// See [`SourceId::RefusalEvents`].
     pub refusal_events: Section<Event>,
 }
