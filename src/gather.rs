@@ -51,6 +51,27 @@ pub struct Gathered {
     pub recorder: Option<Recorder>,
 }
 
+impl Plan {
+    /// The plan with everything that its sources follow from.
+    fn complete(&self) -> Self {
+        let mut plan = self.clone();
+        let followed = |sources: &BTreeSet<SourceId>| -> Vec<SourceId> {
+            let of = |source: &Source| match source.reach {
+                Reach::Follows(after, _) if sources.contains(&source.id) => after,
+                _ => &[],
+            };
+            SOURCES.iter().flat_map(of).copied().collect()
+        };
+        loop {
+            let before = plan.sources.len();
+            plan.sources.extend(followed(&plan.sources));
+            if plan.sources.len() == before {
+                return plan;
+            }
+        }
+    }
+}
+
 struct Part {
     source: &'static Source,
     collector: Box<dyn Collector>,
@@ -66,6 +87,7 @@ pub async fn gather(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Gathered {
     let mut snapshot = Snapshot { scope: plan.scope.clone(), ..Snapshot::default() };
+    let plan = &plan.complete();
     let mut recorder = plan.record.then(Recorder::new);
     let mut waiting: Vec<&'static Source> = SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
     let mut state = Progress { done: 0, total: waiting.len(), objects: 0 };

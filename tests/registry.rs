@@ -184,7 +184,7 @@ fn a_refused_input_of_a_broken_world_is_never_a_pass() {
     for fixture in fixtures().into_iter().filter(|fixture| fixture.name.contains("/firing")) {
         let check = all().find(|check| check.code == fixture.folder).unwrap();
         for id in check.inputs {
-            let snapshot = snapshot(&fixture.objects, fixture.header.scope.clone(), &[*id]);
+            let snapshot = fixture.refusing(&[*id]);
             let (_, outcomes) = evaluate(&snapshot, fixture.header.now, &[check], &[]);
             if matches!(outcomes[0].status, Status::Passed | Status::NotApplicable(_) | Status::Errored(_)) {
                 failures.push(format!("{} without {}: {:?}", fixture.name, id.name(), outcomes[0].status));

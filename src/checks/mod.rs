@@ -1,13 +1,28 @@
 //! The registry. An area file holds its checks: a static record, a pure function and its page, side by side.
 
+mod admission;
+mod capacity;
+mod certificates;
+mod cni;
+mod compatibility;
 mod conflicts;
 mod control_plane;
 mod environment;
+mod handover;
+mod ingress;
 mod injection;
+mod istiods;
+mod leftovers;
+mod mesh_config;
+mod namespaces;
+mod native_sidecars;
+mod policy;
 mod proxies;
 mod remedies;
 mod revision;
+mod sidecars;
 mod stranded;
+mod telemetry;
 mod upgrade;
 mod webhooks;
 
@@ -22,13 +37,28 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
         control_plane::CHECKS,
+        istiods::CHECKS,
         conflicts::CHECKS,
+        certificates::CHECKS,
         webhooks::CHECKS,
+        admission::CHECKS,
         upgrade::CHECKS,
+        handover::CHECKS,
+        leftovers::CHECKS,
+        mesh_config::CHECKS,
+        policy::CHECKS,
         injection::CHECKS,
         stranded::CHECKS,
+        namespaces::CHECKS,
+        cni::CHECKS,
+        native_sidecars::CHECKS,
         proxies::CHECKS,
+        sidecars::CHECKS,
+        ingress::CHECKS,
+        capacity::CHECKS,
+        telemetry::CHECKS,
         revision::CHECKS,
+        compatibility::CHECKS,
     ]
     .into_iter()
     .flatten()

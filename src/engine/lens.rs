@@ -156,6 +156,25 @@ impl<'a> Lens<'a> {
         Ok(())
     }
 
+    /// Demands that sources were read, where the server serves them: for kinds of which a cluster may have some.
+    ///
+    /// # Errors
+    /// The first one that could not be read; none of them being served is [`StateKind::NotServed`].
+    pub fn need_served(&self, sources: &[SourceId]) -> Result<(), Missing> {
+        self.touched.borrow_mut().extend(sources);
+        let kind = |id: SourceId| source(id).map_or(StateKind::NotRequested, |s| (s.state)(self.world.snapshot).kind);
+        let failed = |id: &&SourceId| !matches!(kind(**id), StateKind::Collected | StateKind::NotServed);
+        if let Some(id) = sources.iter().find(failed) {
+            return Err(Missing { source: *id, kind: kind(*id) });
+        }
+        match sources.first() {
+            Some(first) if sources.iter().all(|id| kind(*id) == StateKind::NotServed) => {
+                Err(Missing { source: *first, kind: StateKind::NotServed })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Objects of a source that improves the evidence, where it was read.
     pub fn optional<T>(&self, id: SourceId, section: &'a Section<T>) -> &'a [T] {
         self.touched.borrow_mut().insert(id);

@@ -1,19 +1,54 @@
 //! ConfigMaps, and the injector's configuration inside one.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::meta::StringMap;
+use super::meta::{StringMap, lenient_time};
 use super::{LabelSelector, Meta, nullable};
 
 /// A ConfigMap.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct ConfigMap {
     /// Object metadata.
-    #[serde(default, deserialize_with = "nullable")]
     pub metadata: Meta,
     /// Text values.
-    #[serde(default, deserialize_with = "nullable")]
     pub data: StringMap,
+    /// Who wrote it, and when, as the API server keeps it in `managedFields`.
+    pub managers: Vec<Manager>,
+}
+
+/// One writer of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Manager {
+    /// Its name, such as `helm-controller` or `kubectl-edit`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub manager: String,
+    /// When it last wrote.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub time: Option<Timestamp>,
+}
+
+impl<'de> Deserialize<'de> for ConfigMap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            #[serde(default, deserialize_with = "nullable")]
+            metadata: RawMeta,
+            #[serde(default, deserialize_with = "nullable")]
+            data: StringMap,
+        }
+        // Only ConfigMaps are asked who wrote them: on pods the list is long, and reading it would cost.
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct RawMeta {
+            #[serde(default, deserialize_with = "nullable")]
+            managed_fields: Vec<Manager>,
+            #[serde(flatten)]
+            meta: Meta,
+        }
+        let Raw { metadata, data } = Raw::deserialize(deserializer)?;
+        Ok(Self { metadata: metadata.meta, data, managers: metadata.managed_fields })
+    }
 }
 
 /// What istiod decides with once a webhook has called it: ConfigMap `istio-sidecar-injector-REVISION`.
@@ -125,6 +160,7 @@ mod tests {
         ConfigMap {
             metadata: Meta::default(),
             data: [("config".to_owned(), config.to_owned()), ("values".to_owned(), values.to_owned())].into(),
+            managers: Vec::new(),
         }
     }
 

@@ -42,6 +42,12 @@ pub struct Header {
     /// Sources that the server refuses.
     #[serde(default)]
     pub refused: Vec<SourceId>,
+    /// Sources that the server does not serve.
+    #[serde(default)]
+    pub unserved: Vec<SourceId>,
+    /// The server's version; `v1.34.1` when absent.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Whether all checks are run, with causes, and exactly one finding may be on top.
     #[serde(default)]
     pub all: bool,
@@ -180,6 +186,28 @@ fn resource(kind: &str) -> &'static str {
         "EndpointSlice" => "endpointslices",
         "MutatingWebhookConfiguration" => "mutatingwebhookconfigurations",
         "CustomResourceDefinition" => "customresourcedefinitions",
+        "Node" => "nodes",
+        "ValidatingWebhookConfiguration" => "validatingwebhookconfigurations",
+        "HorizontalPodAutoscaler" => "horizontalpodautoscalers",
+        "PodDisruptionBudget" => "poddisruptionbudgets",
+        "Secret" => "secrets",
+        "SecretProviderClass" => "secretproviderclasses",
+        "Lease" => "leases",
+        "EnvoyFilter" => "envoyfilters",
+        "Telemetry" => "telemetries",
+        "ServiceEntry" => "serviceentries",
+        "PeerAuthentication" => "peerauthentications",
+        "Sidecar" => "sidecars",
+        "WasmPlugin" => "wasmplugins",
+        "ProxyConfig" => "proxyconfigs",
+        "WorkloadEntry" => "workloadentries",
+        "WorkloadGroup" => "workloadgroups",
+        "IstioOperator" => "istiooperators",
+        "VirtualService" => "virtualservices",
+        "DestinationRule" => "destinationrules",
+        "Gateway" => "gateways",
+        "AuthorizationPolicy" => "authorizationpolicies",
+        "RequestAuthentication" => "requestauthentications",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -193,8 +221,9 @@ fn has_label(object: &Value, selector: &str) -> bool {
 
 /// What an API server with these objects answers.
 fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
-    let of = |object: &Value, wanted: &str, namespace: Option<&str>| {
+    let of = |object: &Value, (group, wanted): (&str, &str), namespace: Option<&str>| {
         resource(text(object, "/kind")) == wanted
+            && text(object, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group) == group
             && namespace.is_none_or(|namespace| text(object, "/metadata/namespace") == namespace)
     };
     objects
@@ -202,14 +231,17 @@ fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
         .filter(|object| match request {
             Request::Raw(_) => false,
             Request::Get(get) => {
-                of(object, get.api.resource, get.namespace.as_deref()) && text(object, "/metadata/name") == get.name
+                of(object, (get.api.group, get.api.resource), get.namespace.as_deref())
+                    && text(object, "/metadata/name") == get.name
             }
             Request::List(list) => {
-                of(object, list.api.resource, list.namespace.as_deref())
+                of(object, (list.api.group, list.api.resource), list.namespace.as_deref())
                     && list.labels.as_deref().is_none_or(|selector| has_label(object, selector))
                     && list.fields.as_deref().is_none_or(|selector| {
-                        let (field, value) = selector.split_once('=').unwrap();
-                        text(object, &format!("/{}", field.replace('.', "/"))) == value
+                        selector.split(',').all(|part| {
+                            let (field, value) = part.split_once('=').unwrap();
+                            text(object, &format!("/{}", field.replace('.', "/"))) == value
+                        })
                     })
             }
         })
@@ -253,13 +285,24 @@ pub fn forbidden(source: &Source) -> Fault {
 
 /// Reads objects as a cluster would be read; every source answers, except the refused ones.
 pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[SourceId]) -> Snapshot {
+    serve(objects, scope, refused, &[], None)
+}
+
+fn serve(
+    objects: &[Value],
+    scope: Option<Vec<String>>,
+    refused: &[SourceId],
+    unserved: &[SourceId],
+    version: Option<&str>,
+) -> Snapshot {
+    let version = serde_json::json!({"gitVersion": version.unwrap_or("v1.34.1")}).to_string();
     let mut snapshot = Snapshot { scope: Scope { namespaces: scope }, ..Snapshot::default() };
     for source in SOURCES {
         let mut collector = (source.collector)();
         let refuse = refused.contains(&source.id);
         if !refuse {
             if source.id == SourceId::Version {
-                collector.item(br#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#);
+                collector.item(version.as_bytes());
             }
             for request in requests(source, &snapshot) {
                 for object in answer(objects, &request) {
@@ -268,7 +311,11 @@ pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[Source
             }
         }
         let end = End {
-            kind: if refuse { StateKind::Failed } else { StateKind::Collected },
+            kind: match refuse {
+                true => StateKind::Failed,
+                false if unserved.contains(&source.id) => StateKind::NotServed,
+                false => StateKind::Collected,
+            },
             faults: if refuse { vec![forbidden(source)] } else { Vec::new() },
             undecodable: Vec::new(),
             fallback: None,
@@ -287,7 +334,13 @@ pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[Source
 impl Fixture {
     /// The frozen world of this fixture.
     pub fn snapshot(&self) -> Snapshot {
-        snapshot(&self.objects, self.header.scope.clone(), &self.header.refused)
+        self.refusing(&self.header.refused)
+    }
+
+    /// Its world with other sources refused.
+    pub fn refusing(&self, refused: &[SourceId]) -> Snapshot {
+        let Header { scope, unserved, version, .. } = &self.header;
+        serve(&self.objects, scope.clone(), refused, unserved, version.as_deref())
     }
 
     /// Runs checks over it.

@@ -113,14 +113,14 @@ fn a_secret_loses_its_data_wherever_it_turns_up() {
 fn volumes_keep_names_and_lose_options() {
     let spec = json!({"volumes": [
         {"name": "a", "configMap": {"name": "m", "items": [{"key": "x"}]}}, {"name": "b", "secret": {"secretName": "s"}},
-        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"k": "x"}, "nodePublishSecretRef": {"name": "x"}}},
+        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"k": "x", "secretProviderClass": "spc"}, "nodePublishSecretRef": {"name": "x"}}},
         {"name": "d", "flexVolume": {"options": {"k": "x"}}},
         {"name": "e", "projected": {"sources": [{"secret": {"name": "s", "items": ["x"]}}, {"downwardAPI": {"items": ["x"]}}]}}]});
     assert_eq!(
         redacted(SourceId::Pods, json!({"spec": spec}))["spec"]["volumes"],
         json!([
         {"name": "a", "configMap": {"name": "m"}}, {"name": "b", "secret": {"secretName": "s"}},
-        {"name": "c", "csi": {"driver": "d"}}, {"name": "d", "flexVolume": {}},
+        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"secretProviderClass": "spc"}}}, {"name": "d", "flexVolume": {}},
         {"name": "e", "projected": {"sources": [{"secret": {"name": "s"}}, {"downwardAPI": {}}]}}])
     );
 }

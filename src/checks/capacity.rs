@@ -1,0 +1,6 @@
+//! CAP: room for istiod and for sidecars.
+
+use crate::engine::Check;
+
+/// Checks of this area.
+pub static CHECKS: &[&Check] = &[];
