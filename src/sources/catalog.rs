@@ -1,6 +1,8 @@
 //! The list of sources.
 
-use super::{INGRESS_NAMESPACE, Reach, Request, SYSTEM_NAMESPACE, Source, new_collector};
+use super::{
+    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, new_collector,
+};
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook};
 use crate::model::{
@@ -140,11 +142,15 @@ fn list_metadata(api: Api, namespace: &str) -> Request {
 }
 
 const fn metadata(api: Api) -> Reach {
-    Reach::Scoped { api, fields: None, metadata_only: true }
+    Reach::Scoped(ScopedList { metadata_only: true, ..scoped(api) })
 }
 
 const fn plain(api: Api) -> Reach {
-    Reach::Scoped { api, fields: None, metadata_only: false }
+    Reach::Scoped(scoped(api))
+}
+
+const fn scoped(api: Api) -> ScopedList {
+    ScopedList { api, labels: None, fields: None, metadata_only: false, also: None, falls_back: true }
 }
 
 /// All sources.
@@ -206,41 +212,60 @@ pub static SOURCES: &[Source] = &[
         Reach::Fixed(|| vec![list(CONFIG_MAPS, Some(SYSTEM_NAMESPACE), None)]),
         system_config_maps
     ),
-    object!(Istiods, Pod, "pods", Reach::Fixed(|| vec![list(PODS, None, Some("app=istiod"))]), istiods),
+    object!(
+        Istiods,
+        Pod,
+        "pods",
+        // One namespace without an istiod says nothing about the others, so there is no falling back to it.
+        Reach::Scoped(ScopedList { labels: Some("app=istiod"), falls_back: false, ..scoped(PODS) }),
+        istiods
+    ),
     object!(
         WebhookServices,
         Service,
         "services",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
+            },
+            &[FollowRight { verb: "get", api: SERVICES, place: Place::Webhooks }]
+        ),
         webhook_services
     ),
     object!(
         WebhookEndpoints,
         EndpointSlice,
         "endpointslices.discovery.k8s.io",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_services(snapshot)
-                .iter()
-                .map(|s| {
-                    let label = format!("kubernetes.io/service-name={}", s.name);
-                    list(ENDPOINT_SLICES, Some(&s.namespace), Some(&label))
-                })
-                .collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_services(snapshot)
+                    .iter()
+                    .map(|s| {
+                        let label = format!("kubernetes.io/service-name={}", s.name);
+                        list(ENDPOINT_SLICES, Some(&s.namespace), Some(&label))
+                    })
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: ENDPOINT_SLICES, place: Place::Webhooks }]
+        ),
         webhook_endpoints
     ),
     object!(
         WebhookConfigMaps,
         ConfigMap,
         "configmaps",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_injector_maps(snapshot)
-                .iter()
-                .map(|(namespace, name)| get(CONFIG_MAPS, Some(namespace), name))
-                .collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_injector_maps(snapshot)
+                    .iter()
+                    .map(|(namespace, name)| get(CONFIG_MAPS, Some(namespace), name))
+                    .collect()
+            },
+            &[FollowRight { verb: "get", api: CONFIG_MAPS, place: Place::Webhooks }]
+        ),
         webhook_config_maps
     ),
     object!(
@@ -261,11 +286,11 @@ pub static SOURCES: &[Source] = &[
         GatewayServices,
         Service,
         "services",
-        Reach::Fixed(|| {
-            vec![
-                list(SERVICES, Some(INGRESS_NAMESPACE), None),
-                list(SERVICES, None, Some("azureservicemesh/istio.component")),
-            ]
+        Reach::Scoped(ScopedList {
+            labels: Some("azureservicemesh/istio.component"),
+            also: Some(|| list(SERVICES, Some(INGRESS_NAMESPACE), None)),
+            falls_back: false,
+            ..scoped(SERVICES)
         }),
         gateway_services
     ),
@@ -277,13 +302,7 @@ pub static SOURCES: &[Source] = &[
         Deployment
     ),
     object!(Pods, Pod, "pods", plain(PODS), pods),
-    object!(
-        ReplicaSets,
-        MetaOnly,
-        "replicasets.apps",
-        Reach::Scoped { api: REPLICA_SETS, fields: None, metadata_only: true },
-        replica_sets
-    ),
+    object!(ReplicaSets, MetaOnly, "replicasets.apps", metadata(REPLICA_SETS), replica_sets),
     controller!(Deployments, "deployments.apps", plain(DEPLOYMENTS), deployments, Deployment),
     controller!(StatefulSets, "statefulsets.apps", plain(STATEFUL_SETS), stateful_sets, StatefulSet),
     controller!(DaemonSets, "daemonsets.apps", plain(DAEMON_SETS), daemon_sets, DaemonSet),
@@ -293,7 +312,7 @@ pub static SOURCES: &[Source] = &[
         RefusalEvents,
         Event,
         "events",
-        Reach::Scoped { api: EVENTS, fields: Some("reason=FailedCreate"), metadata_only: false },
+        Reach::Scoped(ScopedList { fields: Some("reason=FailedCreate"), ..scoped(EVENTS) }),
         refusal_events
     ),
     object!(Nodes, Node, "nodes", Reach::Fixed(|| vec![list(NODES, None, None)]), nodes),
@@ -350,56 +369,64 @@ pub static SOURCES: &[Source] = &[
         SuspectEvents,
         Event,
         "events",
-        Reach::Follows(&[SourceId::SystemPods, SourceId::GatewayServices], |snapshot| {
-            control_plane::suspects(snapshot)
-                .into_iter()
-                .map(|suspect| {
-                    Request::List(ListRequest {
-                        api: EVENTS,
-                        namespace: Some(suspect.namespace),
-                        labels: None,
-                        fields: Some(format!(
-                            "involvedObject.kind={},involvedObject.name={}",
-                            suspect.kind, suspect.name
-                        )),
-                        metadata_only: false,
+        Reach::Follows(
+            &[SourceId::SystemPods, SourceId::GatewayServices],
+            |snapshot| {
+                control_plane::suspects(snapshot)
+                    .into_iter()
+                    .map(|suspect| {
+                        Request::List(ListRequest {
+                            api: EVENTS,
+                            namespace: Some(suspect.namespace),
+                            labels: None,
+                            fields: Some(format!(
+                                "involvedObject.kind={},involvedObject.name={}",
+                                suspect.kind, suspect.name
+                            )),
+                            metadata_only: false,
+                        })
                     })
-                })
-                .collect()
-        }),
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: EVENTS, place: Place::Addon }]
+        ),
         suspect_events
     ),
     object!(
         RootCertificates,
         ConfigMap,
         "configmaps",
-        Reach::Scoped { api: CONFIG_MAPS, fields: Some("metadata.name=istio-ca-root-cert"), metadata_only: false },
+        Reach::Scoped(ScopedList { fields: Some("metadata.name=istio-ca-root-cert"), ..scoped(CONFIG_MAPS) }),
         root_certificates
     ),
     object!(
         SharedConfigMaps,
         ConfigMap,
         "configmaps",
-        Reach::Follows(&[SourceId::SystemPods, SourceId::SystemDeployments], |snapshot| {
-            let namespaces = match &snapshot.scope.namespaces {
-                None => vec![None],
-                Some(names) => names.iter().cloned().map(Some).collect(),
-            };
-            control_plane::revisions(snapshot)
-                .iter()
-                .flat_map(|revision| {
-                    namespaces.iter().map(|namespace| {
-                        Request::List(ListRequest {
-                            api: CONFIG_MAPS,
-                            namespace: namespace.clone(),
-                            labels: None,
-                            fields: Some(format!("metadata.name=istio-shared-configmap-{}", revision.name)),
-                            metadata_only: false,
+        Reach::Follows(
+            &[SourceId::SystemPods, SourceId::SystemDeployments],
+            |snapshot| {
+                let namespaces = match &snapshot.scope.namespaces {
+                    None => vec![None],
+                    Some(names) => names.iter().cloned().map(Some).collect(),
+                };
+                control_plane::revisions(snapshot)
+                    .iter()
+                    .flat_map(|revision| {
+                        namespaces.iter().map(|namespace| {
+                            Request::List(ListRequest {
+                                api: CONFIG_MAPS,
+                                namespace: namespace.clone(),
+                                labels: None,
+                                fields: Some(format!("metadata.name=istio-shared-configmap-{}", revision.name)),
+                                metadata_only: false,
+                            })
                         })
                     })
-                })
-                .collect()
-        }),
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: CONFIG_MAPS, place: Place::Scope }]
+        ),
         shared_config_maps
     ),
     object!(EnvoyFilters, EnvoyFilter, "envoyfilters.networking.istio.io", plain(ENVOY_FILTERS), envoy_filters),

@@ -16,7 +16,7 @@ use kubectl_asm::engine::{Cause, Check, Finding, Missing, Severity, Verdict};
 use kubectl_asm::facts::Facts;
 use kubectl_asm::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;
-use kubectl_asm::sources::{Reach, Request, SOURCES, Source};
+use kubectl_asm::sources::{Request, SOURCES, Source};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -248,32 +248,6 @@ fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
         .collect()
 }
 
-fn requests(source: &Source, snapshot: &Snapshot) -> Vec<Request> {
-    match &source.reach {
-        Reach::Fixed(requests) => requests(),
-        Reach::OrElse(first, _) => vec![first()],
-        Reach::Follows(_, requests) => requests(snapshot),
-        Reach::Scoped { api, fields, metadata_only } => {
-            let namespaces = match &snapshot.scope.namespaces {
-                None => vec![None],
-                Some(list) => list.iter().cloned().map(Some).collect(),
-            };
-            namespaces
-                .into_iter()
-                .map(|namespace| {
-                    Request::List(kubectl_asm::cluster::ListRequest {
-                        api: *api,
-                        namespace,
-                        labels: None,
-                        fields: fields.map(|fields| fields.to_string()),
-                        metadata_only: *metadata_only,
-                    })
-                })
-                .collect()
-        }
-    }
-}
-
 /// A refusal as the cluster layer classifies it.
 pub fn forbidden(source: &Source) -> Fault {
     Fault {
@@ -304,7 +278,7 @@ fn serve(
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
             }
-            for request in requests(source, &snapshot) {
+            for request in source.requests(&snapshot.scope, &snapshot) {
                 for object in answer(objects, &request) {
                     collector.item(serde_json::to_string(object).unwrap().as_bytes());
                 }
