@@ -42,6 +42,12 @@ daemon() {
     "$LAB_RUN/$n" "$@" </dev/null >/dev/null 2>&1 &
   poll 10 test -s "$LAB_RUN/$n.pid"
 }
+# What the scaling controller says about an autoscaler that has nothing to do: hpa_at_rest NAMESPACE NAME
+hpa_at_rest() {
+  k -n "$1" patch hpa "$2" --subresource status --type merge -p '{"status": {"currentReplicas": 2, "desiredReplicas": 2, "conditions": [
+    {"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale"}, {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound"},
+    {"type": "ScalingLimited", "status": "False", "reason": "DesiredWithinRange"}]}}' >/dev/null
+}
 # What `istioctl tag set` makes: a webhook, a Service, and for the tag `default` a validator.
 drop_tag() {
   k delete mutatingwebhookconfiguration,validatingwebhookconfiguration -l "istio.io/tag=$1" --ignore-not-found >/dev/null
