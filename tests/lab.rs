@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/rights.rs"]
+mod rights;
 #[path = "lab/world.rs"]
 mod world;
 
@@ -123,6 +125,13 @@ fn a_namespace_that_does_not_exist_is_a_usage_error() {
     let lab = Lab::take();
     let out = lab.asm(&["inject-check", "-n", "no-such-namespace"]);
     assert_eq!(out.code, 2, "{}{}", out.stdout, out.stderr);
+}
+
+#[test]
+fn printed_roles_are_enough_and_minimal() {
+    rights::enough_and_minimal(&["status"], &[]);
+    rights::enough_and_minimal(&["status", "-n", "audit"], &["-n", "audit"]);
+    rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
 }
 
 #[test]
