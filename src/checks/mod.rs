@@ -85,6 +85,14 @@ pub const CAUSES: &[Cause] = &[
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    // One way out of a revision: what else is wrong with it, and how sure the table is, belongs to the same upgrade.
+    Cause { cause: "REV01", effect: "REV03", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV04", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV06", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV02", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV02", effect: "REV07", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
 ];

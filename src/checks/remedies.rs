@@ -113,3 +113,26 @@ pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     }
     format!("{} and {} more", all[..5].join(", "), all.len() - 5)
 }
+
+/// Name of the ConfigMap by which users set the mesh configuration of a revision.
+pub fn shared_config_map(revision: &str) -> String {
+    format!("istio-shared-configmap-{revision}")
+}
+
+/// Copies the shared mesh configuration of one revision to another one. `kubectl apply` leaves out what the API server
+/// has written into the copied object.
+pub fn copy_shared_config_map(from: &str, to: &str) -> Step {
+    let (old, new) = (shared_config_map(from), shared_config_map(to));
+    let copy =
+        format!("kubectl get configmap {old} -n {SYSTEM_NAMESPACE} -o yaml | sed s/{old}/{new}/g | kubectl apply -f -");
+    Step::command(Risk::Change, format!("gives {to} the mesh configuration of {from}"), ["sh", "-c", copy.as_str()])
+}
+
+/// `az aks mesh upgrade complete` or `rollback`.
+pub fn end_upgrade(verb: &str, text: impl Into<String>) -> Step {
+    Step::command(
+        Risk::Change,
+        text,
+        ["az", "aks", "mesh", "upgrade", verb, "-g", "<resource-group>", "-n", "<cluster>"],
+    )
+}

@@ -4,5 +4,6 @@ pub mod control_plane;
 pub mod injection;
 pub mod proxy;
 pub mod revision;
+pub mod upgrade;
 pub mod webhook;
 pub mod workload;

@@ -69,6 +69,24 @@ impl IstioVersion {
         Self::parse(tag)
     }
 
+    /// AKS's build of a patch: 2 for `1.28.9-2`, 0 for `1.28.9`; none where the suffix is a word.
+    #[must_use]
+    pub fn build(&self) -> Option<u32> {
+        let Some(rest) = self.suffix.strip_prefix('-') else { return self.suffix.is_empty().then_some(0) };
+        rest.split('-').next()?.parse().ok()
+    }
+
+    /// Whether this version is surely older than another one: builds of the same patch are compared by number, and a
+    /// suffix that is no number leaves it open.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        let patch = |version: &Self| (version.major, version.minor, version.patch);
+        match patch(self).cmp(&patch(other)) {
+            Ordering::Equal => matches!((self.build(), other.build()), (Some(a), Some(b)) if a < b),
+            order => order.is_lt(),
+        }
+    }
+
     /// `1.28`.
     #[must_use]
     pub fn minor_text(&self) -> String {
@@ -102,6 +120,21 @@ mod tests {
             assert_eq!(AsmRevision::parse(other), None, "{other}");
         }
         assert_eq!(compare("asm-1-9", "asm-1-28"), Ordering::Less);
+    }
+
+    #[test]
+    fn builds_are_ordered_by_number_and_words_are_not_ordered() {
+        let before =
+            |a: &str, b: &str| IstioVersion::parse(a).zip(IstioVersion::parse(b)).map(|(a, b)| a.is_before(&b));
+        for (older, newer) in [
+            ("1.28.9-2", "1.28.9-10"),
+            ("1.28.9", "1.28.9-1"),
+            ("1.28.8-9", "1.28.9"),
+            ("1.28.9-1-distroless", "1.28.9-2"),
+        ] {
+            assert_eq!((before(older, newer), before(newer, older)), (Some(true), Some(false)), "{older} {newer}");
+        }
+        assert_eq!(before("1.28.9-distroless", "1.28.9-2"), Some(false));
     }
 
     #[test]
