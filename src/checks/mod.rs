@@ -20,6 +20,7 @@ mod policy;
 mod proxies;
 mod remedies;
 mod revision;
+mod roots;
 mod sidecars;
 mod stranded;
 mod telemetry;
@@ -39,6 +40,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         control_plane::CHECKS,
         istiods::CHECKS,
         conflicts::CHECKS,
+        roots::CHECKS,
         certificates::CHECKS,
         webhooks::CHECKS,
         admission::CHECKS,

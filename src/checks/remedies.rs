@@ -42,6 +42,21 @@ pub fn reconcile(what: &str) -> Step {
     )
 }
 
+/// Restarts the istiods of revisions.
+pub fn restart_istiod(revisions: &[crate::mesh::control_plane::Revision<'_>], what: &str) -> Vec<Step> {
+    revisions
+        .iter()
+        .map(|revision| {
+            let deployment = format!("deployment/istiod-{}", revision.name);
+            Step::command(
+                Risk::Restart,
+                format!("restarts istiod of {}, which {what}", revision.name),
+                ["kubectl", "rollout", "restart", &deployment, "-n", SYSTEM_NAMESPACE],
+            )
+        })
+        .collect()
+}
+
 /// Restarts workloads, each the way its owner allows; several of one kind in a namespace share a command.
 pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>) -> Vec<Step> {
     let mut rollouts: BTreeMap<&str, Vec<String>> = BTreeMap::new();

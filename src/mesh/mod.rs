@@ -1,5 +1,7 @@
 //! The domain: pure functions over a snapshot. Commands and checks share them, so a table and a finding cannot disagree.
 
+pub mod authority;
+pub mod certificate;
 pub mod control_plane;
 pub mod injection;
 pub mod proxy;
