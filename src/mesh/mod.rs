@@ -3,6 +3,7 @@
 pub mod control_plane;
 pub mod injection;
 pub mod proxy;
+pub mod proxy_state;
 pub mod revision;
 pub mod webhook;
 pub mod workload;

@@ -69,6 +69,14 @@ impl IstioVersion {
         Self::parse(tag)
     }
 
+    /// Patch and AKS's own build of it: `1.28.9-2` → (9, 2). Words such as `-distroless` say nothing about the age.
+    #[must_use]
+    pub fn patch_level(&self) -> (u32, u32) {
+        let digits: String =
+            self.suffix.strip_prefix('-').unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+        (self.patch, digits.parse().unwrap_or_default())
+    }
+
     /// `1.28`.
     #[must_use]
     pub fn minor_text(&self) -> String {
@@ -117,5 +125,13 @@ mod tests {
         ] {
             assert_eq!(IstioVersion::of_image(image).map(|v| v.to_string()).as_deref(), version, "{image}");
         }
+    }
+    #[test]
+    fn a_build_of_a_patch_is_newer_than_the_patch_and_a_variant_is_not() {
+        let level = |text: &str| IstioVersion::parse(text).map(|version| version.patch_level());
+        assert_eq!(level("v1.28.9-2"), Some((9, 2)));
+        assert_eq!(level("1.28.9-distroless"), Some((9, 0)));
+        assert_eq!(level("1.28.9-2-distroless"), Some((9, 2)));
+        assert!(level("1.28.9-10") > level("1.28.9-9"));
     }
 }
