@@ -16,6 +16,7 @@ mod leftovers;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
+mod pod_settings;
 mod policy;
 mod proxies;
 mod remedies;
@@ -56,6 +57,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         native_sidecars::CHECKS,
         proxies::CHECKS,
         sidecars::CHECKS,
+        pod_settings::CHECKS,
         ingress::CHECKS,
         capacity::CHECKS,
         telemetry::CHECKS,

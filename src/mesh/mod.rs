@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod control_plane;
 pub mod injection;
 pub mod proxy;
+pub mod proxy_state;
 pub mod revision;
 pub mod upgrade;
 pub mod webhook;

@@ -151,4 +151,12 @@ mod tests {
             assert_eq!(IstioVersion::of_image(image).map(|v| v.to_string()).as_deref(), version, "{image}");
         }
     }
+
+    #[test]
+    fn a_build_of_a_patch_is_newer_than_the_patch_and_a_variant_is_not() {
+        let before = |a: &str, b: &str| matches!((IstioVersion::parse(a), IstioVersion::parse(b)), (Some(a), Some(b)) if a.is_before(&b));
+        assert!(before("1.28.9-9", "v1.28.9-10") && before("1.28.9", "1.28.9-1") && before("1.28.8-9", "1.28.9"));
+        assert!(before("1.28.9-1", "1.28.9-2-distroless"));
+        assert!(!before("1.28.9-2", "1.28.9-2-distroless") && !before("1.28.9-distroless", "1.28.9-1"));
+    }
 }

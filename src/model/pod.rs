@@ -79,7 +79,7 @@ pub struct Container {
     /// The few environment variables in [`KEPT_ENV`].
     #[serde(default, deserialize_with = "kept_env")]
     pub env: Environment,
-    /// Ports it says it listens on.
+    /// TCP ports it says it listens on.
     #[serde(default, deserialize_with = "port_numbers")]
     pub ports: Vec<u16>,
     /// CPU and memory.
@@ -363,9 +363,12 @@ fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, 
     struct Port {
         #[serde(default)]
         container_port: Option<u16>,
+        #[serde(default)]
+        protocol: Option<String>,
     }
     let ports = Option::<Vec<Port>>::deserialize(deserializer)?.unwrap_or_default();
-    Ok(ports.into_iter().filter_map(|port| port.container_port).collect())
+    let tcp = ports.into_iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    Ok(tcp.filter_map(|port| port.container_port).collect())
 }
 
 #[cfg(test)]
