@@ -2,7 +2,9 @@
 
 pub mod control_plane;
 pub mod injection;
+pub mod native;
 pub mod proxy;
+pub mod redirection;
 pub mod revision;
 pub mod webhook;
 pub mod workload;
