@@ -16,6 +16,7 @@ mod leftovers;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
+mod pod_security;
 mod pod_settings;
 mod policy;
 mod proxies;
@@ -99,4 +100,7 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "REV02", effect: "REV07", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+    // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
+    Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
+    Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
 ];

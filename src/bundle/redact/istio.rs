@@ -90,7 +90,11 @@ fn hash(value: &mut Value) {
 /// The values the injector was installed with. Tracers are configured with access tokens there.
 fn values(text: &str) -> String {
     let Ok(Value::Object(mut values)) = serde_json::from_str::<Value>(text) else { return "{}".to_owned() };
+    let cni = values.get("pilot").and_then(|pilot| pilot.pointer("/cni/enabled")).and_then(Value::as_bool);
     values.retain(|key, _| matches!(key.as_str(), "global" | "revision" | "sidecarInjectorWebhook"));
+    if let Some(cni) = cni {
+        values.insert("pilot".to_owned(), serde_json::json!({"cni": {"enabled": cni}}));
+    }
     if let Some(Value::Object(global)) = values.get_mut("global") {
         global.remove("tracer");
     }

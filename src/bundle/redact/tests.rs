@@ -164,6 +164,7 @@ fn the_injector_s_configuration_parses_as_before_and_its_templates_are_hashes() 
             "policy: enabled\nneverInjectSelector:\n- matchExpressions: [{key: a, operator: In, values: [b]}]\ntemplates: {sidecar: secret}\nextra: secret\n",
             r#"{"global":{"hub":"h","tag":1,"variant":"distroless","proxy":{"image":"proxyv2"},"tracer":{"x":"secret"}},"pilot":"secret"}"#,
         ),
+        ("policy: enabled", r#"{"pilot":{"cni":{"enabled":true,"provider":"secret"},"env":{"A":"secret"}}}"#),
         ("policy: disabled\ntemplates: secret", "{}"),
         ("policy: [secret", "{}"),
         ("policy: a\npolicy: secret", "{}"),
