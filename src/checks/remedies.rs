@@ -120,6 +120,16 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Somebody else's text as evidence: on one line, and of a length that a person reads.
+pub fn quote(text: &str) -> String {
+    const CAP: usize = 400;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(CAP) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 /// Names in a sentence: all of them up to five, then how many more.
 pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let all: Vec<_> = names.into_iter().collect();

@@ -144,6 +144,9 @@ pub struct PodStatus {
     /// Reason such as `Evicted`.
     #[serde(default, deserialize_with = "nullable")]
     pub reason: String,
+    /// Text for people, such as what an evicted pod used too much of.
+    #[serde(default, deserialize_with = "nullable")]
+    pub message: String,
     /// Conditions.
     #[serde(default, deserialize_with = "nullable")]
     pub conditions: Vec<Condition>,
@@ -157,6 +160,7 @@ pub struct PodStatus {
 
 /// A condition of an object's status.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Type such as `Ready` or `PodScheduled`.
     #[serde(default, rename = "type", deserialize_with = "nullable")]
@@ -170,6 +174,9 @@ pub struct Condition {
     /// Text for people.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,
+    /// Since when it has this status.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub last_transition_time: Option<Timestamp>,
 }
 
 /// State of one container.
