@@ -2,6 +2,7 @@
 
 pub mod control_plane;
 pub mod injection;
+pub mod mesh_config;
 pub mod proxy;
 pub mod revision;
 pub mod webhook;
