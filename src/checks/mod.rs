@@ -87,4 +87,6 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+    // An edit of what AKS manages broke it.
+    Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
 ];
