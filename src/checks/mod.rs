@@ -103,4 +103,6 @@ pub const CAUSES: &[Cause] = &[
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
     Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
     Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
+    // An edit of what AKS manages broke it.
+    Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
 ];

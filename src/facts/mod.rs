@@ -1,11 +1,15 @@
 //! Dated tables: what Microsoft supports, until when. One YAML file inside the binary, extended by `--facts FILE`.
 
+mod policy;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+pub use policy::{FieldPolicy, Tier};
 
 const BUILT_IN: &str = include_str!("facts.yaml");
 /// The only schema this version reads.
@@ -27,6 +31,12 @@ pub struct Facts {
     /// Weaknesses that a patch fixes, by their published name.
     #[serde(default)]
     pub advisories: BTreeMap<String, Advisory>,
+    /// What may be set in the shared mesh configuration.
+    #[serde(default)]
+    pub mesh_config: FieldPolicy,
+    /// What may be set in Telemetry resources.
+    #[serde(default)]
+    pub telemetry: FieldPolicy,
     /// SHA-256 over the files the tables come from, first 12 hexadecimal digits.
     #[serde(skip)]
     pub hash: String,
@@ -136,6 +146,8 @@ impl Facts {
         facts.revisions.extend(overlay.revisions);
         facts.patches.extend(overlay.patches);
         facts.advisories.extend(overlay.advisories);
+        facts.mesh_config.extend(overlay.mesh_config);
+        facts.telemetry.extend(overlay.telemetry);
         facts.hash = hash(&[BUILT_IN, text]);
         Ok(facts)
     }
@@ -266,6 +278,11 @@ mod tests {
         let patch =
             "schema: 1\nasOf: \"2026-11-20\"\npatches:\n  asm-1-30: {version: 1.30.9-1, published: \"2026-11-20\"}\n";
         assert_eq!(Facts::with_overlay(patch, "f").unwrap().patches["asm-1-30"].version, "1.30.9-1");
+        let overlay = "schema: 1\nasOf: \"2026-11-20\"\nmeshConfig: {fields: {verifyCertificateAtClient: allowed}}\n";
+        let facts = Facts::with_overlay(overlay, "f").unwrap();
+        assert_eq!(facts.mesh_config.tier("verifyCertificateAtClient"), Tier::Allowed);
+        assert_eq!(facts.mesh_config.tier("accessLogFile"), Tier::Supported);
+        assert_eq!(facts.mesh_config.tier("rootNamespace"), Tier::Blocked);
         assert!(Facts::with_overlay("schema: 2\nasOf: \"2026-11-20\"\n", "f").is_err());
         assert!(Facts::with_overlay("schema: 1\nasOf: \"2026-11-20\"\nother: 1\n", "f").is_err());
     }

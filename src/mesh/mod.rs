@@ -7,6 +7,7 @@ pub mod control_plane;
 pub mod denial;
 pub mod injection;
 pub mod istiod;
+pub mod mesh_config;
 pub mod native;
 pub mod proxy;
 pub mod proxy_state;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::mesh::mesh_config::first_document;
 use crate::model::config_map::{ConfigMap, InjectorConfig};
 
 /// Stands for a text that did not parse: it parses neither as JSON nor as YAML, as the original did.
@@ -108,10 +109,12 @@ pub(super) fn mesh_config(text: &mut String) {
     if text.is_empty() {
         return;
     }
-    match serde_yaml::from_str::<Value>(text) {
+    match first_document(text) {
         Ok(mut config) => {
-            if scrub(&mut config) {
-                *text = config.to_string();
+            // istiod reads the first document only; what follows it is not looked through, so it goes.
+            let is_alone = serde_yaml::from_str::<Value>(text).is_ok();
+            if scrub(&mut config) || !is_alone {
+                *text = if config.is_null() { String::new() } else { config.to_string() };
             }
         }
         Err(_) => BROKEN.clone_into(text),

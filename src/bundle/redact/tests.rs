@@ -229,3 +229,15 @@ fn what_webhooks_services_and_events_say_stays() {
     let event = json!({"message": "m", "involvedObject": {"kind": "ReplicaSet"}});
     assert_eq!(redacted(SourceId::RefusalEvents, event.clone()), event);
 }
+
+/// What istiod does not read must not decide, and must not leave the machine unseen.
+#[test]
+fn of_a_mesh_configuration_with_several_documents_only_the_first_stays() {
+    let object = |mesh: &str| {
+        let mut map = json!({"kind": "ConfigMap", "metadata": {"name": "istio-asm-1-30"}, "data": {"mesh": mesh}});
+        redact(SourceId::SystemConfigMaps, &mut map);
+        map["data"]["mesh"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(object("trustDomain: a\n---\npassword: hidden\n"), r#"{"trustDomain":"a"}"#);
+    assert_eq!(object("trustDomain: [\n"), "[");
+}
