@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::{self, Exit, Policy};
@@ -247,7 +247,7 @@ pub fn live(
             Err(_) => {
                 let fault = Fault::new(
                     FaultKind::Timeout,
-                    format!("the API server did not answer within {} s", args.timeout.as_secs()),
+                    format!("the API server did not answer within {} s", args.timeout.as_secs_f64()),
                 )
                 .hint("does kubectl work from this console?")
                 .hint("   kubectl get namespace");
@@ -278,6 +278,12 @@ pub fn live(
         let start = Instant::now();
         let gathered = gather::gather(&cluster, &plan, stop, &mut |progress| line.update(progress)).await;
         line.clear();
+        if let Some(fault) = learnt_nothing(&gathered.snapshot) {
+            return Err(ErrorDocument::of_fault(fault));
+        }
+        if let Some(note) = cluster.clock_skew().and_then(skew_note) {
+            ui::message(&note);
+        }
         if args.verbose.is_some() {
             let traffic = cluster.traffic();
             ui::message(&format!(
@@ -292,6 +298,32 @@ pub fn live(
     // Reads that still hang must not keep the process alive.
     runtime.shutdown_background();
     gathered
+}
+
+/// Why a run has nothing to report. Some servers tell everybody their version and refuse a bad token, or break, only
+/// afterwards: then no list came, and a report full of gaps would hide the one cause. Refused rights are the report's.
+fn learnt_nothing(snapshot: &Snapshot) -> Option<&Fault> {
+    let of_objects = || SOURCES.iter().filter(|s| s.id != SourceId::Version).map(|s| (s.state)(snapshot));
+    if snapshot.interrupted || of_objects().any(|state| state.items > 0) {
+        return None;
+    }
+    let mut faults = of_objects().flat_map(|state| state.faults.iter().chain(state.fallback));
+    let first = faults.next()?;
+    (first.kind != FaultKind::Forbidden && faults.all(|fault| fault.kind != FaultKind::Forbidden)).then_some(first)
+}
+
+/// Ages are counted by the server's clock, so a skew changes no verdict; but certificates and tokens go by this machine's.
+fn skew_note(ahead: SignedDuration) -> Option<String> {
+    const TOLERATED: i64 = 60;
+    let seconds = ahead.as_secs();
+    let size = match seconds.abs() {
+        ..=TOLERATED => return None,
+        seconds @ ..7200 => format!("{} min", (seconds + 30) / 60),
+        seconds @ ..172_800 => format!("{} h", (seconds + 1800) / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    let side = if seconds > 0 { "behind" } else { "ahead of" };
+    Some(format!("note: this machine's clock is {size} {side} the API server's; ages are counted by the server's\n"))
 }
 
 /// Namespaces that were named but do not exist, as far as that can be known.

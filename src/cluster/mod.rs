@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::snapshot::{Fault, FaultKind, Need};
@@ -210,6 +210,8 @@ struct Shared {
     requests: AtomicU64,
     bytes: AtomicU64,
     date: AtomicI64,
+    /// How far the server's clock was ahead of this machine's when `date` arrived, in seconds.
+    ahead: AtomicI64,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -301,6 +303,12 @@ impl Cluster {
             0 => None,
             seconds => Timestamp::from_second(seconds).ok(),
         }
+    }
+
+    /// How far the server's clock is ahead of this machine's, as its last answer shows; negative when it is behind.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
+        self.server_date().map(|_| SignedDuration::from_secs(self.shared.ahead.load(Ordering::Relaxed)))
     }
 }
 
