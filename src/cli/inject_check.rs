@@ -115,7 +115,8 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
 }
 
 fn refuse(args: &InjectCheckArgs, message: String) -> Exit {
-    let error = ErrorDocument { kind: "usage".to_owned(), message, hints: Vec::new() };
+    let hints = vec!["examples:".to_owned(), "   kubectl asm inject-check --help".to_owned()];
+    let error = ErrorDocument { kind: "usage".to_owned(), message, hints };
     match args.report.output {
         crate::report::Format::Json | crate::report::Format::Yaml => {
             let report = Report::of_error(error);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,7 +10,7 @@ use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::{self, Exit, Policy};
 use super::ui::{self, ProgressLine};
 use crate::checks;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ConnectOptions};
 use crate::engine::lens::World;
 use crate::engine::run::{Outcome, Status};
 use crate::engine::{Area, Check, Finding, run};
@@ -143,7 +143,11 @@ fn prepare(
 }
 
 fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
-    let wrong = |message: String| ErrorDocument { kind: "facts".to_owned(), message, hints: Vec::new() };
+    let wrong = |message: String| ErrorDocument {
+        kind: "facts".to_owned(),
+        message,
+        hints: vec!["without --facts, the tables inside kubectl-asm are used".to_owned()],
+    };
     match path {
         None => Facts::built_in().map_err(wrong),
         Some(path) => {
@@ -183,7 +187,9 @@ fn from_bundle(
     default_scope: DefaultScope,
 ) -> Result<Snapshot, ErrorDocument> {
     if let Some(flag) = connection.given() {
-        return Err(usage(format!("{flag} does not go with --from: a bundle is read without a cluster")));
+        let mut error = usage(format!("{flag} does not go with --from: a bundle is read without a cluster"));
+        error.hints = vec![format!("leave {flag} or --from out")];
+        return Err(error);
     }
     let mut snapshot = match from {
         "demo" => crate::bundle::read_demo(),
@@ -199,7 +205,7 @@ fn from_bundle(
             return Err(ErrorDocument {
                 kind: "namespace".to_owned(),
                 message: format!("namespace {outside} is not in this bundle"),
-                hints: Vec::new(),
+                hints: vec!["without -n, all namespaces of the bundle are examined".to_owned()],
             });
         }
         snapshot.scope = Scope { namespaces: Some(asked) };
@@ -237,23 +243,13 @@ pub fn live(
         })?;
     let begin = Instant::now();
     let gathered = runtime.block_on(async {
-        let connect = async {
-            let cluster = Cluster::connect(&connection.options()).await?;
-            cluster.version().await?;
-            Ok::<_, Fault>(cluster)
-        };
-        let cluster = match tokio::time::timeout(args.timeout, connect).await {
-            Ok(cluster) => cluster.map_err(|fault| ErrorDocument::of_fault(&fault))?,
-            Err(_) => {
-                let fault = Fault::new(
-                    FaultKind::Timeout,
-                    format!("the API server did not answer within {} s", args.timeout.as_secs_f64()),
-                )
-                .hint("does kubectl work from this console?")
-                .hint("   kubectl get namespace");
-                return Err(ErrorDocument::of_fault(&fault));
-            }
-        };
+        let options = ConnectOptions { plugin_timeout: Some(args.timeout), ..connection.options() };
+        // A plugin that takes all the time is named by its own limit, which is the same and must come first.
+        let limit = args.timeout.saturating_add(Duration::from_millis(200));
+        let cluster =
+            in_time(limit, args.timeout, "the kubeconfig could not be read", Cluster::connect(&options)).await?;
+        let left = args.timeout.saturating_sub(begin.elapsed());
+        in_time(left, args.timeout, "the API server did not answer", cluster.version()).await?;
         let namespace = cluster.info().namespace.clone();
         let namespaces = match (scope.all_namespaces, scope.namespace.is_empty(), default_scope) {
             (true, ..) | (_, true, DefaultScope::All) => None,
@@ -298,6 +294,22 @@ pub fn live(
     // Reads that still hang must not keep the process alive.
     runtime.shutdown_background();
     gathered
+}
+
+/// A part of connecting, within what is left of the time that was given.
+async fn in_time<T>(
+    left: Duration,
+    given: Duration,
+    what: &str,
+    part: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, ErrorDocument> {
+    let result = tokio::time::timeout(left, part).await.unwrap_or_else(|_| {
+        let message = format!("{what} within {} s", given.as_secs_f64());
+        Err(Fault::new(FaultKind::Timeout, message)
+            .hint("does kubectl work from this console?")
+            .hint("   kubectl get namespace"))
+    });
+    result.map_err(|fault| ErrorDocument::of_fault(&fault))
 }
 
 /// Why a run has nothing to report. Some servers tell everybody their version and refuse a bad token, or break, only

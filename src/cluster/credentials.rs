@@ -124,7 +124,8 @@ impl Plugin {
         if !terminal && self.exec.interactive_mode == Some(ExecInteractiveMode::Always) {
             return Err(self.failed("wants a terminal, and there is none"));
         }
-        let limit = self.limit.unwrap_or(if interactive { WITH_PERSON } else { ALONE });
+        let own = if interactive { WITH_PERSON } else { ALONE };
+        let limit = self.limit.map_or(own, |limit| limit.min(own));
         let mut command = self.command(interactive)?;
         let work = async {
             let mut child = command.spawn().map_err(|error| self.not_started(&error))?;

@@ -237,6 +237,18 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
         };
         return unreachable(why.into()).hint(PROXY);
     }
+    if has("bearer token") || has("basic auth") {
+        let message = "the token or password holds characters that cannot be sent";
+        return login_hints(Fault::new(FaultKind::Unauthenticated, message), info);
+    }
+    if REFUSED_CERTIFICATE.iter().any(|alert| text.contains(&format!("received fatal alert: {alert}"))) {
+        let what = if has("CertificateRequired") {
+            "wants a client certificate"
+        } else {
+            "does not accept the client certificate"
+        };
+        return login_hints(Fault::new(FaultKind::Unauthenticated, format!("{server} {what}")), info);
+    }
     if has("invalid peer certificate") || has("certificate") && has("tls") {
         return certificate(&text, info);
     }
@@ -284,6 +296,17 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
         _ => network_hints(unreachable("the connection failed".into()), info),
     }
 }
+
+/// TLS alerts about our own certificate, as rustls names them.
+const REFUSED_CERTIFICATE: [&str; 7] = [
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "BadCertificate",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
 
 /// The words by which our own connector's limit is recognised.
 pub(super) const CONNECT_LIMIT: &str = "kubectl-asm connect limit";

@@ -59,7 +59,8 @@ pub struct ConnectOptions {
     pub as_uid: Option<String>,
     /// `--request-timeout`: longest silence of one request; none means 30 s, zero means no limit.
     pub request_timeout: Option<Duration>,
-    /// How long a credential plugin may take; none means 30 s, or 120 s where it can ask the person at the terminal.
+    /// How long a credential plugin may take, if that is less than 30 s, or 120 s where it can ask the person at the
+    /// terminal.
     pub plugin_timeout: Option<Duration>,
 }
 

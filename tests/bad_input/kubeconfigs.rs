@@ -45,9 +45,10 @@ async fn files_that_are_missing_or_broken_are_named() {
         ("\u{0}\u{1}\u{2}", "is not valid"),
         ("current-context: [a]", "is not valid"),
         ("clusters: {}\n", "is not valid"),
-        ("current-context: gone\n", "the context gone"),
-        ("contexts: [{name: a, context: {}}]\n", "no current context is set"),
-        ("current-context: a\ncontexts: [{name: a, context: {}}]\n", "no server address"),
+        ("current-context: gone\n", "names no cluster"),
+        ("", "names no cluster"),
+        ("contexts: [{name: a, context: {cluster: ''}}]\n", "no current context is set"),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: ''}}]\n", "no server address"),
         (
             "current-context: a\ncontexts: [{name: a, context: {cluster: k}}]\nclusters: [{name: k, cluster: {server: 'ftp://x'}}]\n",
             "is not a URL",
@@ -124,7 +125,7 @@ async fn plugins_that_fail_ask_or_print_rubbish_are_named_and_never_quoted() {
             // Nobody answers: there is no terminal, so the question meets the end of its input.
             ("read answer || exit 9".to_owned(), "failed with exit code 9"),
             (credential(version, r#"{"token":""}"#), "neither a token nor a certificate"),
-            (credential(version, r#"{"token":7}"#), "is not an ExecCredential"),
+            (credential(version, r#"{"token":[7]}"#), "is not an ExecCredential"),
             (credential(version, r#"{"token":"s3cret\nx"}"#), "cannot be sent"),
             (credential("v1alpha1", r#"{"token":"s3cret"}"#), "answers in"),
             (credential(version, r#"{"clientCertificateData":"s3cret","clientKeyData":"s3cret"}"#), "certificates"),
@@ -166,8 +167,7 @@ async fn a_plugin_that_hangs_costs_the_limit_of_the_run_and_is_killed() {
         );
         let place = place.limit("1s");
         let refusal = place.refused(&["status"]).await;
-        assert_eq!(refusal.kind, "timeout", "{refusal:?}");
-        assert!(refusal.message.contains("credential plugin sh"), "{refusal:?}");
+        assert_eq!(refusal.message, "the credential plugin sh did not answer within 1 s");
         let pid = std::fs::read_to_string(pid).unwrap();
         let cmdline = format!("/proc/{}/cmdline", pid.trim());
         while std::fs::read(&cmdline).is_ok_and(|cmdline| cmdline.starts_with(b"sleep")) {
