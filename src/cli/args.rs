@@ -158,7 +158,7 @@ pub struct ReportArgs {
 }
 
 /// `10s`, `2m`, `1h30m`, `500ms`, or a bare number of seconds, as kubectl reads durations.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }

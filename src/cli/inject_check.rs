@@ -139,7 +139,7 @@ fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), Stri
 }
 
 /// `deploy/cart` → (`Deployment`, `cart`), with kubectl's short names; a bare name means a Deployment or Pod of it.
-fn parse_target(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_target(text: &str) -> Result<(String, String), String> {
     let (kind, name) = text.split_once('/').unwrap_or(("", text));
     let kind = match kind.to_ascii_lowercase().trim_end_matches('s') {
         "" => "",
@@ -159,7 +159,7 @@ fn parse_target(text: &str) -> Result<(String, String), String> {
 }
 
 /// kubectl's selector syntax: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`.
-fn parse_selector(text: &str) -> Result<LabelSelector, String> {
+pub(super) fn parse_selector(text: &str) -> Result<LabelSelector, String> {
     let mut selector = LabelSelector::default();
     for part in split_selector(text) {
         let part = part.trim();

@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<Vec<Planned>, String> {
     parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
-fn parse(text: &str) -> Result<Vec<Planned>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Planned>, String> {
     let mut planned = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
         // The parser repeats a syntax error for ever, so the first one ends it.

@@ -303,13 +303,13 @@ async fn in_time<T>(
     what: &str,
     part: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, ErrorDocument> {
-    let result = tokio::time::timeout(left, part).await.unwrap_or_else(|_| {
-        let message = format!("{what} within {} s", given.as_secs_f64());
-        Err(Fault::new(FaultKind::Timeout, message)
-            .hint("does kubectl work from this console?")
-            .hint("   kubectl get namespace"))
-    });
-    result.map_err(|fault| ErrorDocument::of_fault(&fault))
+    match tokio::time::timeout(left, part).await {
+        Ok(result) => result.map_err(|fault| ErrorDocument::of_fault(&fault)),
+        Err(_) => {
+            let fault = Fault::new(FaultKind::Timeout, format!("{what} within {} s", given.as_secs_f64()));
+            Err(ErrorDocument::of_fault(&fault))
+        }
+    }
 }
 
 /// Why a run has nothing to report. Some servers tell everybody their version and refuse a bad token, or break, only
@@ -336,6 +336,18 @@ fn skew_note(ahead: SignedDuration) -> Option<String> {
     };
     let side = if seconds > 0 { "behind" } else { "ahead of" };
     Some(format!("note: this machine's clock is {size} {side} the API server's; ages are counted by the server's\n"))
+}
+
+/// See [`crate::fuzzing`].
+pub(crate) fn report(snapshot: &Snapshot, facts: &Facts, now: Timestamp) -> Report {
+    let selected: Vec<&'static Check> = checks::all().collect();
+    let world = World::new(snapshot, facts, now);
+    let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
+    let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(facts));
+    report.gaps = gaps(snapshot, &selected, &outcomes);
+    report = report.with_results(findings, &outcomes);
+    report.view = View::Status(super::status::view(&world));
+    report
 }
 
 /// Namespaces that were named but do not exist, as far as that can be known.

@@ -351,6 +351,40 @@ fn parse_version(body: &[u8]) -> Option<ServedVersion> {
     })
 }
 
+/// See [`crate::fuzzing`].
+pub(crate) mod fuzzing {
+    use std::path::Path;
+
+    use super::{AuthKind, ConnectOptions, ConnectionInfo, credentials, fault, kubeconfig as file, proxy};
+    use crate::snapshot::Fault;
+
+    pub(crate) fn kubeconfig(path: &Path) -> Result<(), Fault> {
+        let options = ConnectOptions { kubeconfig: Some(path.to_owned()), ..ConnectOptions::default() };
+        file::load(&options, &file::Environment::default()).map(drop)
+    }
+
+    pub(crate) fn credential(output: &[u8]) -> Result<(), Fault> {
+        credentials::Plugin::understand(output)
+    }
+
+    pub(crate) fn status(code: u16, body: &[u8]) -> Fault {
+        let info = ConnectionInfo {
+            context: None,
+            user: None,
+            server: "https://x.azmk8s.io".to_owned(),
+            namespace: "default".to_owned(),
+            auth: AuthKind::None,
+            cluster_name: None,
+            resource_group: None,
+        };
+        fault::from_status(http::StatusCode::from_u16(code).unwrap_or_default(), body, None, &info)
+    }
+
+    pub(crate) fn bypasses(list: &str, host: &str) -> bool {
+        proxy::bypasses(list, host, 443)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)] // reason: a failed assumption should fail the test loudly
