@@ -87,6 +87,12 @@ pub const CAUSES: &[Cause] = &[
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    // A proxy that starts needs its istiod, its ports and some memory.
+    Cause { cause: "CP01", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "PRX06", effect: "PRX04", by: KeyKind::Workload },
+    Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
 ];
