@@ -141,14 +141,15 @@ fn open_service_mesh(lens: &Lens<'_>) -> Result<Verdict, Missing> {
 
 /// Namespaces whose pods AKS or Kubernetes makes. Others that AKS labels as its own may be meant to be in the mesh.
 const SYSTEM: [&str; 6] =
-    ["kube-system", "kube-public", "kube-node-lease", "gatekeeper-system", SYSTEM_NAMESPACE, "aks-istio-ingress"];
+    ["kube-system", "kube-public", "kube-node-lease", "gatekeeper-system", SYSTEM_NAMESPACE, INGRESS];
+const INGRESS: &str = "aks-istio-ingress";
 
 static SYSTEM_NAMESPACES: Check = Check {
     code: "INJ14",
     name: "system-namespace-labelled",
     title: "No system namespace is labelled for injection",
     area: Area::Injection,
-    severity: Severity::Warning,
+    severity: Severity::Error,
     inputs: &[SourceId::Namespaces],
     uses: &[
         SourceId::MutatingWebhooks,
@@ -158,13 +159,13 @@ static SYSTEM_NAMESPACES: Check = Check {
         SourceId::WebhookEndpoints,
     ],
     docs: "## What it means
-A namespace of Kubernetes or AKS has a label that asks for sidecars. In `kube-system` istiod adds none, but its webhook is asked about every new pod all the same and refuses it when istiod does not answer: then CoreDNS and other pods of the cluster itself cannot be made. In the other namespaces AKS's own pods get sidecars that nobody tests them with.
+A namespace of Kubernetes or AKS has a label that asks for sidecars. In `kube-system` istiod adds none, but its webhook is asked about every new pod all the same and refuses it when istiod does not answer: then CoreDNS and other pods of the cluster itself cannot be made. In the other namespaces AKS's own pods get sidecars that nobody tests them with. In `aks-istio-ingress` it is an error where the label keeps the injector away: a gateway's new pods then have no proxy and do not start.
 
 ## Why it happens on AKS
 A script labelled every namespace of the cluster.
 
 ## How we know
-The labels `istio.io/rev` and `istio-injection` of `kube-system`, `kube-public`, `kube-node-lease`, `gatekeeper-system`, `aks-istio-system` and `aks-istio-ingress`. The gateways in `aks-istio-ingress` are injected by labels of their pods and need none on the namespace.
+The labels `istio.io/rev` and `istio-injection` of `kube-system`, `kube-public`, `kube-node-lease`, `gatekeeper-system`, `aks-istio-system` and `aks-istio-ingress`. The gateways in `aks-istio-ingress` are injected by labels of their pods, which count only while the namespace has neither label: any value of `istio-injection`, or a revision that does not exist, takes that away.
 
 ## What to do
 Remove the label.
@@ -175,8 +176,8 @@ Remove the label.
 };
 
 fn system_namespaces(lens: &Lens<'_>) -> Result<Verdict, Missing> {
-    // Which webhook is asked improves the text only.
-    let injectors = lens.injectors().unwrap_or_default();
+    // Which webhooks there are improves the judgement; without them the labels decide.
+    let injectors = lens.injectors();
     let mut verdict = Verdict::default();
     for namespace in lens.namespaces()? {
         let meta = &namespace.metadata;
@@ -185,23 +186,38 @@ fn system_namespaces(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         }
         verdict.examined += 1;
-        let asking: Vec<_> =
-            [(REV, meta.label(REV)), (INJECTION, meta.label(INJECTION).filter(|value| *value == "enabled"))]
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?)))
-                .collect();
+        // `disabled` asks for nothing, but beside a gateway's own labels it takes the injector away.
+        let counts = |value: &&str| name == INGRESS || *value == "enabled";
+        let asking: Vec<_> = [(REV, meta.label(REV)), (INJECTION, meta.label(INJECTION).filter(counts))]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
         if asking.is_empty() {
             continue;
         }
-        let selected = injectors.iter().any(|injector| injector.takes(&meta.labels));
+        let selected = match &injectors {
+            Ok(injectors) => injectors.iter().any(|injector| injector.takes(&meta.labels)),
+            Err(_) => meta.label(INJECTION).is_none(),
+        };
         let detail = match (selected, IGNORED_NAMESPACES.contains(&name)) {
             (true, true) => "No pod there gets a sidecar, yet while no istiod answers, new ones are refused.",
+            (true, false) if name == INGRESS => {
+                "Gateways of every revision then get the proxy of the one that is named."
+            }
             (true, false) => "New pods that AKS makes there get sidecars, and are refused while no istiod answers.",
+            (false, _) if name == INGRESS => {
+                "It keeps the injector from the gateways: their new pods get no proxy and do not start."
+            }
             (false, _) => "No webhook acts on it now; with the right revision installed one would.",
         };
-        let summary = format!("namespace {name} belongs to the system and is labelled for injection");
-        let mut finding =
-            Finding::new(Subject::cluster("Namespace", name), summary, detail).key(KeyKind::Namespace, name);
+        let broken = name == INGRESS && !selected;
+        let mut finding = Finding::new(
+            Subject::cluster("Namespace", name),
+            format!("system namespace {name} is labelled for injection"),
+            detail,
+        )
+        .key(KeyKind::Namespace, name)
+        .at_most(if broken { Severity::Error } else { Severity::Warning });
         let mut steps = Vec::new();
         for (key, value) in asking {
             let field = format!("label {key}");
