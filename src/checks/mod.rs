@@ -20,6 +20,7 @@ mod pod_security;
 mod policy;
 mod proxies;
 mod remedies;
+mod restart_policy;
 mod revision;
 mod sidecars;
 mod stranded;
