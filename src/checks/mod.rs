@@ -92,4 +92,6 @@ pub const CAUSES: &[Cause] = &[
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
     Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
     Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
+    // A sidecar without its restartPolicy is no sidecar.
+    Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
 ];

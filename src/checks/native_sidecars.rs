@@ -200,7 +200,7 @@ fn left_behind(
     let since = if older {
         "They are older than the running istiod"
     } else {
-        "Not all are older than the running istiod; nodes older than 1.33 at that time have the same effect"
+        "Not all are older than the running istiod: nodes older than 1.33 at that time have the same effect"
     };
     let mut finding = Finding::new(
         Subject::cluster("Revision", name.clone()),
@@ -210,7 +210,7 @@ fn left_behind(
             word(other),
             word(kind)
         ),
-        format!("{since}; a restart changes their kind ({}).", because_text(because)),
+        format!("{since}. A restart changes their kind: {}.", because_text(because)),
     )
     .key(KeyKind::Revision, name)
     .impact(impact(wrong, pods.len()))
@@ -247,7 +247,7 @@ fn switched_off(revision: &Revision<'_>, workloads: usize) -> Finding {
         Subject::cluster("Revision", name.clone()),
         format!("{name} injects classic sidecars although native is its default here"),
         format!(
-            "{} are concerned; clusters that once used the preview flag keep what they had.",
+            "It concerns {}; clusters that once used the preview flag keep what they had.",
             count(workloads, "workload")
         ),
     )

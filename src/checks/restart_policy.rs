@@ -183,8 +183,8 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
     let lower = kind.to_lowercase();
     let suspects = suspects(lens, broken);
     let (what, detail) = match (refusal, failure) {
-        (Some(_), _) | (_, Some(_)) => ("is refused new pods", "Kubernetes refuses to create its pods."),
-        (None, None) => ("waits for a sidecar that never ends", "Its application does not start."),
+        (Some(_), _) | (_, Some(_)) => ("gets no new pods", "Kubernetes refuses to create its pods."),
+        (None, None) => ("hangs", "Its application does not start."),
     };
     let missing = workload.map_or(0, |workload| workload.missing() as usize);
     let pods = workload.map_or(0, |w| w.pods.iter().filter(|(pod, _)| is_stripped(pod)).count());
@@ -227,6 +227,10 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
         None,
     );
     let mut steps = Vec::new();
+    if suspects.is_empty() {
+        let all = ["kubectl", "get", "mutatingwebhookconfigurations"];
+        steps.push(Step::command(Risk::Read, "shows the webhooks of the cluster; one of them changes these pods", all));
+    }
     for suspect in &suspects {
         finding = finding
             .key(KeyKind::Webhook, *suspect)
