@@ -21,6 +21,7 @@ mod pod_settings;
 mod policy;
 mod proxies;
 mod remedies;
+mod restart_policy;
 mod revision;
 mod roots;
 mod sidecars;
@@ -111,4 +112,6 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
     // An edit of what AKS manages broke it.
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
+    // A sidecar without its restartPolicy is no sidecar.
+    Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
 ];
