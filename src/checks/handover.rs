@@ -26,8 +26,8 @@ fn shared<'a>(lens: &Lens<'a>, revision: &str) -> Option<&'a ConfigMap> {
     maps.iter().find(|map| map.metadata.name == name)
 }
 
-fn mesh(map: &ConfigMap) -> Option<&str> {
-    map.data.get("mesh").map(String::as_str)
+fn mesh(map: &ConfigMap) -> &str {
+    map.data.get("mesh").map_or("", String::as_str)
 }
 
 fn config_map(revision: &str) -> (Subject, String) {
@@ -67,7 +67,10 @@ When both exist and differ it is UPG06.
 fn shared_config_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     lens.need(WITH_CONFIG_MAPS)?;
     let Some((old, new)) = canary(lens)? else { return Ok(Verdict::default()) };
-    let Some(has) = shared(lens, &old.name).and_then(mesh).and_then(settings) else { return Ok(Verdict::default()) };
+    let has = shared(lens, &old.name).and_then(|map| settings(mesh(map))).unwrap_or_default();
+    if has.is_empty() {
+        return Ok(Verdict::default());
+    }
     let mut verdict = Verdict { examined: 1, ..Verdict::default() };
     if shared(lens, &new.name).is_some() {
         return Ok(verdict);
@@ -129,9 +132,8 @@ fn shared_configs_differ(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         return Ok(Verdict::default());
     };
     let mut verdict = Verdict { examined: 2, ..Verdict::default() };
-    let read = |map: &ConfigMap| mesh(map).map(|text| text.replace(&old.name, &new.name));
+    let read = |map: &ConfigMap| settings(&mesh(map).replace(&old.name, &new.name));
     let (Some(before), Some(after)) = (read(before), read(after)) else { return Ok(verdict) };
-    let (Some(before), Some(after)) = (settings(&before), settings(&after)) else { return Ok(verdict) };
     let differ = differences(&before, &after);
     if differ.is_empty() {
         return Ok(verdict);

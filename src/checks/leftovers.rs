@@ -68,7 +68,8 @@ fn shared_config_left(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         if !is_removed(revisions, revision) {
             continue;
         }
-        let lost = !is_replaced && map.data.get("mesh").is_some_and(|mesh| settings(mesh).is_some());
+        let lost = !is_replaced
+            && map.data.get("mesh").is_some_and(|mesh| settings(mesh).is_some_and(|settings| !settings.is_empty()));
         let mut steps = vec![delete("removes it; nobody reads it", &["configmap", name, "-n", SYSTEM_NAMESPACE])];
         let detail = match revisions.last().filter(|_| lost) {
             Some(installed) => {

@@ -127,12 +127,12 @@ pub fn next_hops<'f>(
     }
 }
 
-/// The settings in a shared mesh configuration; none when there are none, or when the text is no map of settings, which
-/// istiod then leaves out.
+/// The settings in a shared mesh configuration, where the text can be read as settings; an empty text has none of them.
 #[must_use]
 pub fn settings(mesh: &str) -> Option<serde_json::Map<String, Value>> {
     match serde_yaml::from_str(mesh).ok()? {
-        Value::Object(settings) if !settings.is_empty() => Some(settings),
+        Value::Object(settings) => Some(settings),
+        Value::Null => Some(serde_json::Map::new()),
         _ => None,
     }
 }
@@ -228,8 +228,11 @@ mod tests {
         let differ = |old: &str, new: &str| differences(&settings(old).unwrap(), &settings(new).unwrap());
         assert!(differ("a: {b: 1, c: x}\n", "# same\na:\n  c: \"x\"\n  b: 1\nd: null\n").is_empty());
         assert_eq!(differ("a: {b: 1, c: x}\ne: [1, 2]", "a: {b: 2, c: x}\ne: [2, 1]\nf: 1"), ["a.b", "e", "f"]);
-        for nothing in ["", "{}", "null", "text", "a: [", "- a"] {
-            assert!(settings(nothing).is_none(), "{nothing}");
+        for nothing in ["", "{}", "null", "# a: 1"] {
+            assert!(settings(nothing).is_some_and(|settings| settings.is_empty()), "{nothing}");
+        }
+        for unreadable in ["text", "a: [", "- a"] {
+            assert!(settings(unreadable).is_none(), "{unreadable}");
         }
     }
 }
