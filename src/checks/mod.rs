@@ -88,9 +88,16 @@ pub const CAUSES: &[Cause] = &[
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG08", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG11", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG07", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "UPG08", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "UPG11", by: KeyKind::Revision },
+    Cause { cause: "UPG11", effect: "UPG07", by: KeyKind::Revision },
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    Cause { cause: "UPG01", effect: "UPG08", by: KeyKind::Revision },
     // One way out of a revision: what else is wrong with it, and how sure the table is, belongs to the same upgrade.
     Cause { cause: "REV01", effect: "REV03", by: KeyKind::Revision },
     Cause { cause: "REV01", effect: "REV04", by: KeyKind::Revision },
