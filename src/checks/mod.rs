@@ -85,6 +85,13 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "INJ11", by: KeyKind::Webhook },
+    // Somebody else's webhook keeps istiod from starting.
+    Cause { cause: "WHK05", effect: "CP01", by: KeyKind::Revision },
+    // The root has ended, or the webhook has another one: the API server does not trust the injector.
+    Cause { cause: "CA02", effect: "WHK03", by: KeyKind::Object },
+    Cause { cause: "WHK03", effect: "INJ11", by: KeyKind::Webhook },
+    // Nobody writes the root certificate into namespaces.
+    Cause { cause: "CP01", effect: "CA03", by: KeyKind::Revision },
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
@@ -121,4 +128,7 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
     // A sidecar without its restartPolicy is no sidecar.
     Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
+    // A second Istio that works takes the same namespaces, and writes its own root into them.
+    Cause { cause: "CON01", effect: "WHK04", by: KeyKind::Webhook },
+    Cause { cause: "CON01", effect: "CA03", by: KeyKind::Namespace },
 ];
