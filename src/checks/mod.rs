@@ -11,6 +11,7 @@ mod environment;
 mod handover;
 mod ingress;
 mod injection;
+mod istiod_start;
 mod istiods;
 mod leftovers;
 mod mesh_config;
@@ -41,6 +42,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
         control_plane::CHECKS,
+        istiod_start::CHECKS,
         istiods::CHECKS,
         conflicts::CHECKS,
         roots::CHECKS,
@@ -79,8 +81,34 @@ pub fn by_code(code: &str) -> Option<&'static Check> {
 
 /// Causes before consequences: the first row that fits wins.
 pub const CAUSES: &[Cause] = &[
-    // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
+    // What keeps istiod from starting or staying: none is left, or only one.
+    Cause { cause: "CP11", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP03", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP11", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP03", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CAP02", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP07", by: KeyKind::Revision },
+    // Helm waits for these pods, then gives up.
+    Cause { cause: "CP11", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP03", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP01", effect: "CP09", by: KeyKind::Revision },
+    // Too few ready pods: no eviction is allowed, and without any there are no metrics.
+    Cause { cause: "CP01", effect: "CAP03", by: KeyKind::Revision },
+    Cause { cause: "CP02", effect: "CAP03", by: KeyKind::Revision },
+    Cause { cause: "ING02", effect: "CAP03", by: KeyKind::Object },
+    Cause { cause: "CP01", effect: "CAP01", by: KeyKind::Revision },
+    Cause { cause: "ING02", effect: "CAP01", by: KeyKind::Object },
+    // A gateway is not ready before istiod has configured it, and has no proxy without the injector.
+    Cause { cause: "CP01", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "WHK01", effect: "ING02", by: KeyKind::Revision },
+    // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
     Cause { cause: "CP01", effect: "CP06", by: KeyKind::Revision },
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
