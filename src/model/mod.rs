@@ -12,6 +12,7 @@ pub mod quoted;
 pub mod selector;
 pub mod service;
 pub mod webhook;
+pub mod yaml;
 
 pub use config_map::ConfigMap;
 pub use controller::{Controller, ControllerKind};

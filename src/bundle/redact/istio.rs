@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::model::config_map::{ConfigMap, InjectorConfig};
+use crate::model::yaml;
 
 /// Stands for a text that did not parse: it parses neither as JSON nor as YAML, as the original did.
 const BROKEN: &str = "[";
@@ -59,7 +60,7 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
 
 /// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
 fn injector(text: &str) -> String {
-    let Ok(Value::Object(mut config)) = serde_yaml::from_str::<Value>(text) else {
+    let Ok(Value::Object(mut config)) = yaml::from_str::<Value>(text) else {
         // An empty text or a list parses as a configuration without content, too.
         return "{}".to_owned();
     };
@@ -101,7 +102,7 @@ pub(super) fn mesh_config(text: &mut String) {
     if text.is_empty() {
         return;
     }
-    match serde_yaml::from_str::<Value>(text) {
+    match yaml::from_str::<Value>(text) {
         Ok(mut config) => {
             if scrub(&mut config) {
                 *text = config.to_string();
