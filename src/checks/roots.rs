@@ -386,7 +386,7 @@ fn discovery_selectors(lens: &Lens<'_>) -> Vec<Vec<LabelSelector>> {
         discovery_selectors: Vec<LabelSelector>,
     }
     let maps = lens.snapshot().system_config_maps.items().unwrap_or_default();
-    let meshes = maps.iter().filter_map(|map| serde_yaml::from_str::<Mesh>(map.data.get("mesh")?).ok());
+    let meshes = maps.iter().filter_map(|map| crate::model::yaml::from_str::<Mesh>(map.data.get("mesh")?).ok());
     meshes.map(|mesh| mesh.discovery_selectors).filter(|list| !list.is_empty()).collect()
 }
 

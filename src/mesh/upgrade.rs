@@ -130,7 +130,7 @@ pub fn next_hops<'f>(
 /// The settings in a shared mesh configuration, where the text can be read as settings; an empty text has none of them.
 #[must_use]
 pub fn settings(mesh: &str) -> Option<serde_json::Map<String, Value>> {
-    match serde_yaml::from_str(mesh).ok()? {
+    match crate::model::yaml::from_str(mesh).ok()? {
         Value::Object(settings) => Some(settings),
         Value::Null => Some(serde_json::Map::new()),
         _ => None,
