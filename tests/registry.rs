@@ -20,6 +20,7 @@ const NEVER_FIRES: &[(&str, &str)] =
 /// Checks that judge from something else when a declared source is refused, with the sources they then do without.
 const FALLS_BACK: &[(&str, &[SourceId], &str)] = &[
     ("REV01", &[SourceId::SystemPods, SourceId::SystemDeployments], "the revisions of running proxies"),
+    ("REV02", &[SourceId::SystemPods, SourceId::SystemDeployments], "the revisions of running proxies"),
     ("REV08", &[SourceId::SystemPods, SourceId::SystemDeployments], "the revisions of running proxies"),
 ];
 

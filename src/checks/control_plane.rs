@@ -37,7 +37,7 @@ Read the pods' state and the last log; the reason is there. Edits to the Deploym
     run: no_ready_istiod,
 };
 
-fn inspect(revision: &Revision<'_>) -> Vec<Step> {
+pub(super) fn inspect(revision: &Revision<'_>) -> Vec<Step> {
     let name = &revision.name;
     let selector = format!("app=istiod,istio.io/rev={name}");
     let mut steps = vec![Step::command(

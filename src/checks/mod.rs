@@ -16,10 +16,13 @@ mod leftovers;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
+mod pod_security;
+mod pod_settings;
 mod policy;
 mod proxies;
 mod remedies;
 mod revision;
+mod roots;
 mod sidecars;
 mod stranded;
 mod telemetry;
@@ -39,6 +42,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         control_plane::CHECKS,
         istiods::CHECKS,
         conflicts::CHECKS,
+        roots::CHECKS,
         certificates::CHECKS,
         webhooks::CHECKS,
         admission::CHECKS,
@@ -54,6 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         native_sidecars::CHECKS,
         proxies::CHECKS,
         sidecars::CHECKS,
+        pod_settings::CHECKS,
         ingress::CHECKS,
         capacity::CHECKS,
         telemetry::CHECKS,
@@ -85,6 +90,19 @@ pub const CAUSES: &[Cause] = &[
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    // One way out of a revision: what else is wrong with it, and how sure the table is, belongs to the same upgrade.
+    Cause { cause: "REV01", effect: "REV03", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV04", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV06", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV02", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV02", effect: "REV07", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+    // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
+    Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
+    Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
+    // An edit of what AKS manages broke it.
+    Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
 ];

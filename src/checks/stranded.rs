@@ -20,7 +20,7 @@ pub static CHECKS: &[&Check] = &[&WITHOUT_PROXY, &PROXY_NOT_ASKED, &REFUSED];
 const FRESH: SignedDuration = SignedDuration::from_mins(20);
 
 /// Workloads with a verdict.
-const VERDICTS: &[SourceId] = &[
+pub const VERDICTS: &[SourceId] = &[
     SourceId::MutatingWebhooks,
     SourceId::SystemServices,
     SourceId::SystemEndpoints,
@@ -31,7 +31,8 @@ const VERDICTS: &[SourceId] = &[
     SourceId::StatefulSets,
     SourceId::DaemonSets,
 ];
-const VERDICTS_USE: &[SourceId] = &[
+/// What makes a verdict better, but is not needed for it.
+pub const VERDICTS_USE: &[SourceId] = &[
     SourceId::ReplicaSets,
     SourceId::Jobs,
     SourceId::CronJobs,
@@ -40,15 +41,18 @@ const VERDICTS_USE: &[SourceId] = &[
     SourceId::WebhookConfigMaps,
 ];
 
-fn label(workload: &Workload<'_>) -> String {
+/// A workload in a sentence.
+pub fn label(workload: &Workload<'_>) -> String {
     format!("{}/{} in {}", workload.kind.to_lowercase(), workload.name, workload.namespace)
 }
 
-fn object(workload: &Workload<'_>) -> String {
+/// A workload as an object of evidence.
+pub fn object(workload: &Workload<'_>) -> String {
     format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name)
 }
 
-fn impact(pods: usize) -> Impact {
+/// Pods of one workload.
+pub fn impact(pods: usize) -> Impact {
     Impact { namespaces: 1, workloads: 1, pods }
 }
 

@@ -9,6 +9,7 @@ use crate::engine::finding::Impact;
 use crate::facts::Facts;
 use crate::mesh::control_plane::{self, Revision};
 use crate::mesh::injection::Rules;
+use crate::mesh::mesh_config::{self, MeshConfig};
 use crate::mesh::webhook::Injector;
 use crate::mesh::workload::{self, Workload};
 use crate::snapshot::{Section, Snapshot, SourceId, StateKind};
@@ -75,6 +76,8 @@ pub struct Lens<'a> {
 
 /// Sources of [`Lens::revisions`].
 pub const REVISIONS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments];
+/// Sources of [`Lens::mesh_configs`].
+pub const MESH_CONFIGS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::SystemConfigMaps];
 /// Sources of [`Lens::workloads`]; verdicts in them are unknown unless [`Lens::rules`] is asked for too.
 pub const WORKLOADS: &[SourceId] =
     &[SourceId::Pods, SourceId::Deployments, SourceId::StatefulSets, SourceId::DaemonSets, SourceId::Namespaces];
@@ -188,6 +191,16 @@ impl<'a> Lens<'a> {
     pub fn revisions(&self) -> Result<&'a [Revision<'a>], Missing> {
         self.need(REVISIONS)?;
         Ok(&self.world.revisions)
+    }
+
+    /// The mesh configuration of each of the add-on's revisions. Parsed at every call: few checks ask, and the texts are
+    /// short.
+    ///
+    /// # Errors
+    /// When revisions or the ConfigMaps of the add-on's namespace could not be read.
+    pub fn mesh_configs(&self) -> Result<Vec<MeshConfig<'a>>, Missing> {
+        self.need(MESH_CONFIGS)?;
+        Ok(mesh_config::mesh_configs(self.world.snapshot, &self.world.revisions))
     }
 
     /// Workloads of the examined namespaces.

@@ -64,6 +64,9 @@ pub struct InjectorConfig {
     pub always: Vec<LabelSelector>,
     /// The image that new sidecars get, where the values tell.
     pub proxy_image: Option<String>,
+    /// Whether new pods leave the redirection of their traffic to Istio's CNI plugin, where the values tell:
+    /// `pilot.cni.enabled` (`manifests/charts/istio-control/istio-discovery/files/injection-template.yaml`).
+    pub cni: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,6 +85,8 @@ struct RawConfig {
 struct RawValues {
     #[serde(deserialize_with = "nullable")]
     global: RawGlobal,
+    // Only one setting below is read; any other shape costs just that.
+    pilot: serde_json::Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -130,6 +135,7 @@ impl InjectorConfig {
             never: raw.never_inject_selector,
             always: raw.always_inject_selector,
             proxy_image: proxy_image(&values.global),
+            cni: values.pilot.pointer("/cni/enabled").and_then(serde_json::Value::as_bool),
         })
     }
 }
@@ -182,6 +188,19 @@ mod tests {
             InjectorConfig::parse(&map("policy: enabled", r#"{"global":{"proxy":{"image":"h/p:1"},"tag":3}}"#))
                 .unwrap();
         assert_eq!(parsed.proxy_image.as_deref(), Some("h/p:1"));
+    }
+
+    #[test]
+    fn the_redirection_is_read_and_an_odd_shape_costs_only_itself() {
+        for (values, cni) in [
+            (r#"{"pilot":{"cni":{"enabled":true,"provider":"default"}}}"#, Some(true)),
+            (r#"{"pilot":{"cni":{"enabled":false}}}"#, Some(false)),
+            (r#"{"pilot":{"cni":{"enabled":"yes"}}}"#, None),
+            (r#"{"pilot":null}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(InjectorConfig::parse(&map("policy: enabled", values)).unwrap().cni, cni, "{values}");
+        }
     }
 
     #[test]

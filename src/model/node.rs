@@ -29,6 +29,20 @@ pub struct NodeSpec {
     /// Whether it is cordoned.
     #[serde(default, deserialize_with = "nullable")]
     pub unschedulable: bool,
+    /// Taints: pods without a matching toleration are not put there.
+    #[serde(default, deserialize_with = "nullable")]
+    pub taints: Vec<Taint>,
+}
+
+/// A taint of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Taint {
+    /// Key.
+    #[serde(default, deserialize_with = "nullable")]
+    pub key: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub effect: String,
 }
 
 /// `status` of a Node.

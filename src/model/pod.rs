@@ -79,7 +79,7 @@ pub struct Container {
     /// The few environment variables in [`KEPT_ENV`].
     #[serde(default, deserialize_with = "kept_env")]
     pub env: Environment,
-    /// Ports it says it listens on.
+    /// TCP ports it says it listens on.
     #[serde(default, deserialize_with = "port_numbers")]
     pub ports: Vec<u16>,
     /// CPU and memory.
@@ -144,6 +144,9 @@ pub struct PodStatus {
     /// Reason such as `Evicted`.
     #[serde(default, deserialize_with = "nullable")]
     pub reason: String,
+    /// Text for people, such as what an evicted pod used too much of.
+    #[serde(default, deserialize_with = "nullable")]
+    pub message: String,
     /// Conditions.
     #[serde(default, deserialize_with = "nullable")]
     pub conditions: Vec<Condition>,
@@ -157,6 +160,7 @@ pub struct PodStatus {
 
 /// A condition of an object's status.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Type such as `Ready` or `PodScheduled`.
     #[serde(default, rename = "type", deserialize_with = "nullable")]
@@ -170,6 +174,9 @@ pub struct Condition {
     /// Text for people.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,
+    /// Since when it has this status.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub last_transition_time: Option<Timestamp>,
 }
 
 /// State of one container.
@@ -363,9 +370,12 @@ fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, 
     struct Port {
         #[serde(default)]
         container_port: Option<u16>,
+        #[serde(default)]
+        protocol: Option<String>,
     }
     let ports = Option::<Vec<Port>>::deserialize(deserializer)?.unwrap_or_default();
-    Ok(ports.into_iter().filter_map(|port| port.container_port).collect())
+    let tcp = ports.into_iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    Ok(tcp.filter_map(|port| port.container_port).collect())
 }
 
 #[cfg(test)]

@@ -90,4 +90,7 @@ pub struct DisruptionBudgetStatus {
     /// All pods it protects.
     #[serde(default, deserialize_with = "nullable")]
     pub expected_pods: u32,
+    /// `DisruptionAllowed`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub conditions: Vec<Condition>,
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::mesh::mesh_config::first_document;
 use crate::model::config_map::{ConfigMap, InjectorConfig};
 
 /// Stands for a text that did not parse: it parses neither as JSON nor as YAML, as the original did.
@@ -90,7 +91,11 @@ fn hash(value: &mut Value) {
 /// The values the injector was installed with. Tracers are configured with access tokens there.
 fn values(text: &str) -> String {
     let Ok(Value::Object(mut values)) = serde_json::from_str::<Value>(text) else { return "{}".to_owned() };
+    let cni = values.get("pilot").and_then(|pilot| pilot.pointer("/cni/enabled")).and_then(Value::as_bool);
     values.retain(|key, _| matches!(key.as_str(), "global" | "revision" | "sidecarInjectorWebhook"));
+    if let Some(cni) = cni {
+        values.insert("pilot".to_owned(), serde_json::json!({"cni": {"enabled": cni}}));
+    }
     if let Some(Value::Object(global)) = values.get_mut("global") {
         global.remove("tracer");
     }
@@ -104,10 +109,12 @@ pub(super) fn mesh_config(text: &mut String) {
     if text.is_empty() {
         return;
     }
-    match serde_yaml::from_str::<Value>(text) {
+    match first_document(text) {
         Ok(mut config) => {
-            if scrub(&mut config) {
-                *text = config.to_string();
+            // istiod reads the first document only; what follows it is not looked through, so it goes.
+            let is_alone = serde_yaml::from_str::<Value>(text).is_ok();
+            if scrub(&mut config) || !is_alone {
+                *text = if config.is_null() { String::new() } else { config.to_string() };
             }
         }
         Err(_) => BROKEN.clone_into(text),

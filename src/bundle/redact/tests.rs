@@ -164,6 +164,7 @@ fn the_injector_s_configuration_parses_as_before_and_its_templates_are_hashes() 
             "policy: enabled\nneverInjectSelector:\n- matchExpressions: [{key: a, operator: In, values: [b]}]\ntemplates: {sidecar: secret}\nextra: secret\n",
             r#"{"global":{"hub":"h","tag":1,"variant":"distroless","proxy":{"image":"proxyv2"},"tracer":{"x":"secret"}},"pilot":"secret"}"#,
         ),
+        ("policy: enabled", r#"{"pilot":{"cni":{"enabled":true,"provider":"secret"},"env":{"A":"secret"}}}"#),
         ("policy: disabled\ntemplates: secret", "{}"),
         ("policy: [secret", "{}"),
         ("policy: a\npolicy: secret", "{}"),
@@ -227,4 +228,16 @@ fn what_webhooks_services_and_events_say_stays() {
     assert_eq!(redacted(SourceId::GatewayServices, service.clone()), service);
     let event = json!({"message": "m", "involvedObject": {"kind": "ReplicaSet"}});
     assert_eq!(redacted(SourceId::RefusalEvents, event.clone()), event);
+}
+
+/// What istiod does not read must not decide, and must not leave the machine unseen.
+#[test]
+fn of_a_mesh_configuration_with_several_documents_only_the_first_stays() {
+    let object = |mesh: &str| {
+        let mut map = json!({"kind": "ConfigMap", "metadata": {"name": "istio-asm-1-30"}, "data": {"mesh": mesh}});
+        redact(SourceId::SystemConfigMaps, &mut map);
+        map["data"]["mesh"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(object("trustDomain: a\n---\npassword: hidden\n"), r#"{"trustDomain":"a"}"#);
+    assert_eq!(object("trustDomain: [\n"), "[");
 }
