@@ -1,5 +1,6 @@
 //! The live half: reads what is asked for, with bounded concurrency and one deadline, and freezes it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::bundle::{Recorder, SourceRecorder};
 use crate::cluster::{Cluster, ListSink};
@@ -118,6 +120,10 @@ pub async fn gather(
     if let (true, Some(namespace)) = (narrowed, &plan.fallback) {
         snapshot.scope = Scope { namespaces: Some(vec![namespace.clone()]) };
     }
+    // Pods of all namespaces could be read, Deployments only of one: nothing may pass for having looked at those.
+    if snapshot.scope.namespaces.is_none() {
+        SOURCES.iter().for_each(|source| (source.narrow_is_fault)(&mut snapshot));
+    }
     snapshot.origin = Origin {
         kind: OriginKind::Live,
         context: cluster.info().context.clone(),
@@ -228,6 +234,10 @@ async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut
         }
         Request::Get(get) => match cluster.get(get).await {
             Err(fault) => part.end.faults.push(fault),
+            Ok(Some(body)) if !is_named(&body, &get.name) => {
+                let message = format!("the answer is not {} {}", get.api.dotted(), get.name);
+                part.end.faults.push(Fault::new(FaultKind::Malformed, message));
+            }
             Ok(body) => {
                 *served += 1;
                 if let Some(body) = body {
@@ -244,6 +254,21 @@ async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut
             }
         },
     }
+}
+
+/// Whether an answer is the object that was asked for. A sign-in page is not, nor is what some proxies make up.
+fn is_named(body: &[u8], name: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        metadata: Named<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Object<'_>>(body).is_ok_and(|object| object.metadata.name == name)
 }
 
 fn take(part: &mut Part, body: &[u8]) {

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod cluster;
 pub mod engine;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gather;
 pub mod mesh;
 pub mod model;

@@ -17,7 +17,7 @@ pub static CHECKS: &[&Check] =
     &[&INJECTION_LABEL_ONLY, &BOTH_LABELS, &UNKNOWN_REVISION, &DEFAULT_REVISION, &POD_OPT_IN, &POD_REVISION, &AMBIENT];
 
 /// Sources of a check on namespace labels and webhooks that also counts workloads.
-const LABELS: &[SourceId] = &[
+pub const LABELS: &[SourceId] = &[
     SourceId::SystemPods,
     SourceId::SystemDeployments,
     SourceId::MutatingWebhooks,

@@ -98,6 +98,12 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "REV03", effect: "REV02", by: KeyKind::Revision },
     Cause { cause: "REV03", effect: "REV07", by: KeyKind::Revision },
     Cause { cause: "REV02", effect: "REV07", by: KeyKind::Revision },
+    // A proxy that starts needs its istiod, its ports and some memory.
+    Cause { cause: "CP01", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "PRX06", effect: "PRX04", by: KeyKind::Workload },
+    Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.

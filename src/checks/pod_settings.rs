@@ -75,7 +75,7 @@ Let the application listen on another port; the proxy's ports are fixed. Or keep
             let Some((container, (port, purpose))) = clashes.first() else { continue };
             let mut finding = Finding::new(
                 subject(workload),
-                format!("{}: container {container} uses port {port}, which its proxy holds", label(workload)),
+                format!("{}: container {container} uses its proxy's port {port}", label(workload)),
                 format!("The proxy needs it for {purpose}. Whichever of the two starts second cannot listen."),
             )
             .key(KeyKind::Workload, workload_key(workload))
@@ -208,7 +208,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 Subject::new("ConfigMap", SYSTEM_NAMESPACE, name),
-                format!("{name}: proxies of {} take all cores (concurrency 0)", revision.name),
+                format!("{name} gives all proxies all cores (concurrency 0)"),
                 detail,
             )
             .key(KeyKind::Object, format!("ConfigMap/{SYSTEM_NAMESPACE}/{name}"))

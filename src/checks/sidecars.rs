@@ -1,5 +1,6 @@
 //! PRX: images, health and resources of running proxies.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
@@ -224,7 +225,9 @@ fn unhealthy(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             .filter_map(|(pod, proxy)| Some((*pod, *proxy, proxy_state::trouble(pod, lens.now())?)))
             .collect();
         let down = troubled.iter().filter(|(.., trouble)| trouble.down).count();
-        let Some((pod, _, worst)) = troubled.iter().max_by_key(|(.., t)| (t.down, t.out_of_memory, t.restarts)) else {
+        let Some((pod, _, worst)) =
+            troubled.iter().min_by_key(|(.., t)| Reverse((t.down, t.out_of_memory, t.restarts)))
+        else {
             continue;
         };
         let out_of_memory = troubled.iter().any(|(.., trouble)| trouble.out_of_memory);
@@ -251,15 +254,11 @@ fn unhealthy(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 ));
         if out_of_memory {
             finding = finding.key(KeyKind::Object, memory_key(workload));
-        } else if down > 0 {
-            // A new proxy waits for its istiod; one that is short of memory has its own reason.
-            let revisions: BTreeSet<_> = troubled
-                .iter()
-                .filter(|(.., t)| t.down)
-                .filter_map(|(_, proxy, _)| proxy.revision.as_deref())
-                .collect();
-            finding = revisions.into_iter().fold(finding, |finding, name| finding.key(KeyKind::Revision, name));
         }
+        // A new proxy waits for its istiod; one that is short of memory has its own reason.
+        let waiting = troubled.iter().filter(|(.., trouble)| trouble.down && !trouble.out_of_memory);
+        let revisions: BTreeSet<_> = waiting.filter_map(|(_, proxy, _)| proxy.revision.as_deref()).collect();
+        finding = revisions.into_iter().fold(finding, |finding, name| finding.key(KeyKind::Revision, name));
         for (pod, _, trouble) in troubled.iter().take(3) {
             finding = finding.evidence(
                 SourceId::Pods,

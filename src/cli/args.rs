@@ -158,7 +158,7 @@ pub struct ReportArgs {
 }
 
 /// `10s`, `2m`, `1h30m`, `500ms`, or a bare number of seconds, as kubectl reads durations.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
@@ -174,12 +174,12 @@ fn duration(text: &str) -> Result<Duration, String> {
             .into_iter()
             .find(|(unit, _)| rest.starts_with(unit))
             .ok_or_else(wrong)?;
-        total += match unit {
+        total = total.saturating_add(match unit {
             "ms" => Duration::from_millis(number),
             "h" => Duration::from_secs(number.saturating_mul(3600)),
             "m" => Duration::from_secs(number.saturating_mul(60)),
             _ => Duration::from_secs(number),
-        };
+        });
         rest = &rest[length..];
     }
     Ok(total)

@@ -11,6 +11,7 @@ use super::session::{self, DefaultScope};
 use super::ui;
 use crate::bundle;
 use crate::engine::Severity;
+use crate::model::quoted::printable;
 use crate::report::Format;
 use crate::snapshot::Snapshot;
 use crate::sources::SOURCES;
@@ -59,7 +60,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
     let Some(recorder) = gathered.recorder else { return Exit::Unable };
     let path = args.file.clone().unwrap_or_else(|| default_name(&gathered.snapshot));
     if let Err(message) = write(&path, &gathered.snapshot, recorder) {
-        ui::message(&format!("error: {message}\n"));
+        ui::message(&format!("error: {}\n", printable(&message)));
         return Exit::Unable;
     }
     let failed: Vec<_> = SOURCES
@@ -68,7 +69,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         .map(|s| s.resource)
         .collect();
     if path.as_os_str() != "-" {
-        ui::message(&format!("wrote {}\n", path.display()));
+        ui::message(&format!("wrote {}\n", printable(&path.display().to_string())));
     }
     if failed.is_empty() {
         return Exit::Clean;

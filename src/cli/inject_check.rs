@@ -119,7 +119,8 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
 }
 
 fn refuse(args: &InjectCheckArgs, message: String) -> Exit {
-    let error = ErrorDocument { kind: "usage".to_owned(), message, hints: Vec::new() };
+    let hints = vec!["examples:".to_owned(), "   kubectl asm inject-check --help".to_owned()];
+    let error = ErrorDocument { kind: "usage".to_owned(), message, hints };
     match args.report.output {
         crate::report::Format::Json | crate::report::Format::Yaml => {
             let report = Report::of_error(error);
@@ -142,7 +143,7 @@ fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), Stri
 }
 
 /// `deploy/cart` → (`Deployment`, `cart`), with kubectl's short names; a bare name means a Deployment or Pod of it.
-fn parse_target(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_target(text: &str) -> Result<(String, String), String> {
     let (kind, name) = text.split_once('/').unwrap_or(("", text));
     let kind = match kind.to_ascii_lowercase().trim_end_matches('s') {
         "" => "",
@@ -162,7 +163,7 @@ fn parse_target(text: &str) -> Result<(String, String), String> {
 }
 
 /// kubectl's selector syntax: `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b)`, `a`, `!a`.
-fn parse_selector(text: &str) -> Result<LabelSelector, String> {
+pub(super) fn parse_selector(text: &str) -> Result<LabelSelector, String> {
     let mut selector = LabelSelector::default();
     for part in split_selector(text) {
         let part = part.trim();

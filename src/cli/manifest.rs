@@ -34,15 +34,18 @@ pub fn read(path: &Path) -> Result<Vec<Planned>, String> {
     let name = path.display();
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
-        std::io::stdin().take(CAP).read_to_string(&mut text)
+        std::io::stdin().take(CAP + 1).read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(CAP).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(|file| file.take(CAP + 1).read_to_string(&mut text))
     };
     read.map_err(|error| format!("{name} cannot be read: {error}"))?;
+    if text.len() as u64 > CAP {
+        return Err(format!("{name} is larger than {} MiB", CAP >> 20));
+    }
     parse(&text).map_err(|error| format!("{name}: {error}"))
 }
 
-fn parse(text: &str) -> Result<Vec<Planned>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Planned>, String> {
     let mut planned = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
         // The parser repeats a syntax error for ever, so the first one ends it.

@@ -112,6 +112,23 @@ fn print(text: &str) -> Exit {
     }
 }
 
+/// See [`crate::fuzzing`].
+pub(crate) mod fuzzing {
+    pub(crate) use super::session::report;
+
+    pub(crate) fn manifest(text: &str) -> Result<usize, String> {
+        super::manifest::parse(text).map(|planned| planned.len())
+    }
+
+    pub(crate) fn words(text: &str) -> [Result<(), String>; 3] {
+        [
+            super::inject_check::parse_selector(text).map(drop),
+            super::inject_check::parse_target(text).map(drop),
+            super::args::duration(text).map(drop),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

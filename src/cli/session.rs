@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::{self, Exit, Policy};
 use super::ui::{self, ProgressLine};
 use crate::checks;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ConnectOptions};
 use crate::engine::lens::World;
 use crate::engine::run::{Outcome, Status};
 use crate::engine::{Area, Check, Finding, run};
@@ -145,7 +145,11 @@ pub fn needs(view: &[&[SourceId]], checks: &[&'static Check]) -> BTreeSet<Source
 }
 
 fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
-    let wrong = |message: String| ErrorDocument { kind: "facts".to_owned(), message, hints: Vec::new() };
+    let wrong = |message: String| ErrorDocument {
+        kind: "facts".to_owned(),
+        message,
+        hints: vec!["without --facts, the tables inside kubectl-asm are used".to_owned()],
+    };
     match path {
         None => Facts::built_in().map_err(wrong),
         Some(path) => {
@@ -188,7 +192,9 @@ fn from_bundle(
     default_scope: DefaultScope,
 ) -> Result<Snapshot, ErrorDocument> {
     if let Some(flag) = connection.given() {
-        return Err(usage(format!("{flag} does not go with --from: a bundle is read without a cluster")));
+        let mut error = usage(format!("{flag} does not go with --from: a bundle is read without a cluster"));
+        error.hints = vec![format!("leave {flag} or --from out")];
+        return Err(error);
     }
     let mut snapshot = match from {
         "demo" => crate::bundle::read_demo(),
@@ -204,7 +210,7 @@ fn from_bundle(
             return Err(ErrorDocument {
                 kind: "namespace".to_owned(),
                 message: format!("namespace {outside} is not in this bundle"),
-                hints: Vec::new(),
+                hints: vec!["without -n, all namespaces of the bundle are examined".to_owned()],
             });
         }
         snapshot.scope = Scope { namespaces: Some(asked) };
@@ -242,23 +248,13 @@ pub fn live(
         })?;
     let begin = Instant::now();
     let gathered = runtime.block_on(async {
-        let connect = async {
-            let cluster = Cluster::connect(&connection.options()).await?;
-            cluster.version().await?;
-            Ok::<_, Fault>(cluster)
-        };
-        let cluster = match tokio::time::timeout(args.timeout, connect).await {
-            Ok(cluster) => cluster.map_err(|fault| ErrorDocument::of_fault(&fault))?,
-            Err(_) => {
-                let fault = Fault::new(
-                    FaultKind::Timeout,
-                    format!("the API server did not answer within {} s", args.timeout.as_secs()),
-                )
-                .hint("does kubectl work from this console?")
-                .hint("   kubectl get namespace");
-                return Err(ErrorDocument::of_fault(&fault));
-            }
-        };
+        let options = ConnectOptions { plugin_timeout: Some(args.timeout), ..connection.options() };
+        // A plugin that takes all the time is named by its own limit, which is the same and must come first.
+        let limit = args.timeout.saturating_add(Duration::from_millis(200));
+        let cluster =
+            in_time(limit, args.timeout, "the kubeconfig could not be read", Cluster::connect(&options)).await?;
+        let left = args.timeout.saturating_sub(begin.elapsed());
+        in_time(left, args.timeout, "the API server did not answer", cluster.version()).await?;
         let namespace = cluster.info().namespace.clone();
         let namespaces = match (scope.all_namespaces, scope.namespace.is_empty(), default_scope) {
             (true, ..) | (_, true, DefaultScope::All) => None,
@@ -283,6 +279,12 @@ pub fn live(
         let start = Instant::now();
         let gathered = gather::gather(&cluster, &plan, stop, &mut |progress| line.update(progress)).await;
         line.clear();
+        if let Some(fault) = learnt_nothing(&gathered.snapshot) {
+            return Err(ErrorDocument::of_fault(fault));
+        }
+        if let Some(note) = cluster.clock_skew().and_then(skew_note) {
+            ui::message(&note);
+        }
         if args.verbose.is_some() {
             let traffic = cluster.traffic();
             ui::message(&format!(
@@ -297,6 +299,60 @@ pub fn live(
     // Reads that still hang must not keep the process alive.
     runtime.shutdown_background();
     gathered
+}
+
+/// A part of connecting, within what is left of the time that was given.
+async fn in_time<T>(
+    left: Duration,
+    given: Duration,
+    what: &str,
+    part: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, ErrorDocument> {
+    match tokio::time::timeout(left, part).await {
+        Ok(result) => result.map_err(|fault| ErrorDocument::of_fault(&fault)),
+        Err(_) => {
+            let fault = Fault::new(FaultKind::Timeout, format!("{what} within {} s", given.as_secs_f64()));
+            Err(ErrorDocument::of_fault(&fault))
+        }
+    }
+}
+
+/// Why a run has nothing to report. Some servers tell everybody their version and refuse a bad token, or break, only
+/// afterwards: then no list came, and a report full of gaps would hide the one cause. Refused rights are the report's.
+fn learnt_nothing(snapshot: &Snapshot) -> Option<&Fault> {
+    let of_objects = || SOURCES.iter().filter(|s| s.id != SourceId::Version).map(|s| (s.state)(snapshot));
+    if snapshot.interrupted || of_objects().any(|state| state.items > 0) {
+        return None;
+    }
+    let mut faults = of_objects().flat_map(|state| state.faults.iter().chain(state.fallback));
+    let first = faults.next()?;
+    (first.kind != FaultKind::Forbidden && faults.all(|fault| fault.kind != FaultKind::Forbidden)).then_some(first)
+}
+
+/// Ages are counted by the server's clock, so a skew changes no verdict; but certificates and tokens go by this machine's.
+fn skew_note(ahead: SignedDuration) -> Option<String> {
+    const TOLERATED: i64 = 60;
+    let seconds = ahead.as_secs();
+    let size = match seconds.abs() {
+        ..=TOLERATED => return None,
+        seconds @ ..7200 => format!("{} min", (seconds + 30) / 60),
+        seconds @ ..172_800 => format!("{} h", (seconds + 1800) / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    let side = if seconds > 0 { "behind" } else { "ahead of" };
+    Some(format!("note: this machine's clock is {size} {side} the API server's; ages are counted by the server's\n"))
+}
+
+/// See [`crate::fuzzing`].
+pub(crate) fn report(snapshot: &Snapshot, facts: &Facts, now: Timestamp) -> Report {
+    let selected: Vec<&'static Check> = checks::all().collect();
+    let world = World::new(snapshot, facts, now);
+    let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
+    let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(facts));
+    report.gaps = gaps(snapshot, &selected, &outcomes);
+    report = report.with_results(findings, &outcomes);
+    report.view = View::Status(super::status::view(&world));
+    report
 }
 
 /// Namespaces that were named but do not exist, as far as that can be known.

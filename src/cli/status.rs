@@ -57,7 +57,7 @@ enum Standing {
     Broken,
 }
 
-fn view(world: &World<'_>) -> StatusView {
+pub(super) fn view(world: &World<'_>) -> StatusView {
     let snapshot = world.snapshot;
     let read = |state: crate::snapshot::State<'_>| state.kind == crate::snapshot::StateKind::Collected;
     let standings: Vec<(&Workload<'_>, Standing)> = world

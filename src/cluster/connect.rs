@@ -68,6 +68,7 @@ pub(super) async fn connect(options: &ConnectOptions) -> Result<Shared, Fault> {
         requests: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         date: AtomicI64::new(0),
+        ahead: AtomicI64::new(0),
     })
 }
 

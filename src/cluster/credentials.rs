@@ -20,6 +20,8 @@ use tokio::sync::Mutex;
 use super::fault;
 use crate::snapshot::{Fault, FaultKind};
 
+/// What every version of the answer begins with.
+const GROUP: &str = "client.authentication.k8s.io/";
 /// Time limit of a plugin that works alone.
 const ALONE: Duration = Duration::from_secs(30);
 /// Time limit of a plugin that can ask the person at the terminal to sign in.
@@ -95,8 +97,21 @@ impl Plugin {
         Ok(held.as_ref().and_then(|held| held.header.clone()))
     }
 
+    /// See [`crate::fuzzing`].
+    pub(super) fn understand(output: &[u8]) -> Result<(), Fault> {
+        let exec = serde_json::json!({"command": "x", "apiVersion": "client.authentication.k8s.io/v1"});
+        let exec = serde_json::from_value(exec)
+            .map_err(|_| Fault::new(FaultKind::Malformed, "the plugin's own entry does not parse"))?;
+        let plugin = Self::new(exec, None);
+        plugin.read(output).and_then(|status| plugin.accept(status)).map(drop)
+    }
+
     async fn ask(&self) -> Result<(Held, Option<Certificate>), Fault> {
         let status = self.answer().await?;
+        self.accept(status)
+    }
+
+    fn accept(&self, status: Status) -> Result<(Held, Option<Certificate>), Fault> {
         let header = match &status.token {
             Some(token) if !token.is_empty() => {
                 let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
@@ -124,7 +139,8 @@ impl Plugin {
         if !terminal && self.exec.interactive_mode == Some(ExecInteractiveMode::Always) {
             return Err(self.failed("wants a terminal, and there is none"));
         }
-        let limit = self.limit.unwrap_or(if interactive { WITH_PERSON } else { ALONE });
+        let own = if interactive { WITH_PERSON } else { ALONE };
+        let limit = self.limit.map_or(own, |limit| limit.min(own));
         let mut command = self.command(interactive)?;
         let work = async {
             let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
@@ -191,11 +207,14 @@ impl Plugin {
         if let Some(wanted) = self.exec.api_version.as_deref()
             && wanted != answer.api_version
         {
-            return Err(self.failed(&format!(
-                "answers in {} but the kubeconfig asks for {}",
-                fault::clean(&answer.api_version, 60),
-                fault::clean(wanted, 60)
-            )));
+            let wanted = fault::clean(wanted, 60);
+            // Only what is a version is quoted of an answer.
+            return Err(self.failed(&match answer.api_version.strip_prefix(GROUP) {
+                Some(version) if version.len() < 20 && version.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                    format!("answers in {GROUP}{version} but the kubeconfig asks for {wanted}")
+                }
+                _ => format!("does not answer in {wanted}, which the kubeconfig asks for"),
+            }));
         }
         answer.status.ok_or_else(|| self.failed("returned no credentials"))
     }

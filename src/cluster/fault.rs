@@ -12,6 +12,10 @@ use http::StatusCode;
 use super::{AuthKind, ConnectionInfo};
 use crate::snapshot::{Fault, FaultKind, Need};
 
+/// What to ask when something else than an API server answers.
+pub(super) const NOT_AN_API_SERVER: &str = "is there a proxy or a sign-in page between this console and the cluster?";
+/// Where a proxy that is in the way comes from.
+const PROXY: &str = "the proxy comes from proxy-url of the kubeconfig or from HTTPS_PROXY; NO_PROXY takes a server out";
 /// Longest piece of foreign text shown.
 const FOREIGN: usize = 300;
 
@@ -113,7 +117,7 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
         ),
         StatusCode::FORBIDDEN => forbidden(said.as_deref(), need),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            Fault::new(FaultKind::Unreachable, "the proxy wants credentials (407)")
+            Fault::new(FaultKind::Unreachable, "the proxy wants credentials (407)").hint(PROXY)
         }
         StatusCode::TOO_MANY_REQUESTS => {
             Fault::new(FaultKind::Unreachable, format!("{server} has too much to do and asks to come back later (429)"))
@@ -122,6 +126,7 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
         StatusCode::GONE => Fault::new(FaultKind::Truncated, "the list changed while it was read (410)"),
         StatusCode::GATEWAY_TIMEOUT => {
             Fault::new(FaultKind::Timeout, format!("{server} did not finish the request in time (504)"))
+                .hint("try again in a minute")
         }
         status if status.is_server_error() => network_hints(
             Fault::new(
@@ -134,7 +139,7 @@ pub(super) fn from_status(status: StatusCode, body: &[u8], need: Option<&Need>, 
             FaultKind::Malformed,
             format!("{server} redirects elsewhere ({}), which no Kubernetes API server does", status.as_u16()),
         )
-        .hint("is there a proxy or a sign-in page between this console and the cluster?"),
+        .hint(NOT_AN_API_SERVER),
         // A TLS port answers plain HTTP with a bare 400.
         StatusCode::BAD_REQUEST if said.is_none() => {
             Fault::new(FaultKind::Malformed, format!("{server} refuses the request (400)"))
@@ -222,7 +227,7 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
     let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).last();
     let unreachable = |why: String| Fault::new(FaultKind::Unreachable, format!("cannot reach {server}: {why}"));
     if has("tunnel error: proxy authorization required") || has("SOCKS error: credentials not accepted") {
-        return unreachable("the proxy wants credentials".into());
+        return unreachable("the proxy wants credentials".into()).hint(PROXY);
     }
     if has("tunnel error") || has("SOCKS error") {
         let why = if has("unsuccessful") || has("command") {
@@ -230,8 +235,19 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
         } else {
             "the proxy cannot be used"
         };
-        return unreachable(why.into())
-            .hint("the proxy comes from proxy-url of the kubeconfig or from HTTPS_PROXY; NO_PROXY takes a server out");
+        return unreachable(why.into()).hint(PROXY);
+    }
+    if has("bearer token") || has("basic auth") {
+        let message = "the token or password holds characters that cannot be sent";
+        return login_hints(Fault::new(FaultKind::Unauthenticated, message), info);
+    }
+    if REFUSED_CERTIFICATE.iter().any(|alert| text.contains(&format!("received fatal alert: {alert}"))) {
+        let what = if has("CertificateRequired") {
+            "wants a client certificate"
+        } else {
+            "does not accept the client certificate"
+        };
+        return login_hints(Fault::new(FaultKind::Unauthenticated, format!("{server} {what}")), info);
     }
     if has("invalid peer certificate") || has("certificate") && has("tls") {
         return certificate(&text, info);
@@ -280,6 +296,17 @@ fn from_transport(error: &(dyn Error + 'static), info: &ConnectionInfo) -> Fault
         _ => network_hints(unreachable("the connection failed".into()), info),
     }
 }
+
+/// TLS alerts about our own certificate, as rustls names them.
+const REFUSED_CERTIFICATE: [&str; 7] = [
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "BadCertificate",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
 
 /// The words by which our own connector's limit is recognised.
 pub(super) const CONNECT_LIMIT: &str = "kubectl-asm connect limit";

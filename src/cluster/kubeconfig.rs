@@ -46,10 +46,10 @@ pub(super) struct Target {
 /// Reads files; to be called off the async threads.
 pub(super) fn load(options: &ConnectOptions, environment: &Environment) -> Result<Target, Fault> {
     let files = Files::choose(options, environment)?;
-    let merged = files.read()?;
+    let (merged, found) = files.read()?;
     let empty = merged.contexts.is_empty() && merged.clusters.is_empty() && merged.auth_infos.is_empty();
     if empty && options.server.is_none() && options.context.is_none() {
-        return in_cluster(options, environment, &files);
+        return in_cluster(options, environment, &files, found);
     }
     let selected = select(&merged, options, &files)?;
     target(selected, options, environment)
@@ -73,9 +73,10 @@ impl Files {
         Ok(Self { paths, required: false })
     }
 
-    /// Merges as kubectl does: whoever names something first wins.
-    fn read(&self) -> Result<Kubeconfig, Fault> {
+    /// Merges as kubectl does: whoever names something first wins. Says too whether there was any file.
+    fn read(&self) -> Result<(Kubeconfig, bool), Fault> {
         let mut merged = Kubeconfig::default();
+        let mut found = false;
         for path in &self.paths {
             let next = match read_one(path) {
                 Ok(Some(next)) => next,
@@ -85,12 +86,13 @@ impl Files {
                 Ok(None) => continue,
                 Err(fault) => return Err(fault),
             };
+            found = true;
             extend(&mut merged.clusters, next.clusters, |entry| &entry.name);
             extend(&mut merged.contexts, next.contexts, |entry| &entry.name);
             extend(&mut merged.auth_infos, next.auth_infos, |entry| &entry.name);
             merged.current_context = nonempty(merged.current_context).or(nonempty(next.current_context));
         }
-        Ok(merged)
+        Ok((merged, found))
     }
 
     fn names(&self) -> String {
@@ -252,11 +254,12 @@ fn target(mut selected: Selected, options: &ConnectOptions, environment: &Enviro
         config.root_cert = authorities(cluster)?;
     }
     check_certificate_files(&selected.user)?;
+    read_token_file(&mut selected.user)?;
     check_impersonation(&selected.user)?;
 
     let mut exec = selected.user.exec.take();
     // A token or password given explicitly wins over the plugin, and then the plugin is not run.
-    if selected.user.token.is_some() || selected.user.token_file.is_some() || selected.user.username.is_some() {
+    if selected.user.token.is_some() || selected.user.username.is_some() {
         exec = None;
     }
     if let Some(exec) = &mut exec
@@ -425,9 +428,15 @@ fn check_certificate_files(user: &AuthInfo) -> Result<(), Fault> {
             std::fs::File::open(file).map_err(|error| unreadable(what, Path::new(file), &error))?;
         }
     }
-    if let Some(file) = user.token_file.as_deref().filter(|_| user.token.is_none()) {
-        std::fs::File::open(file).map_err(|error| unreadable("token file", Path::new(file), &error))?;
-    }
+    Ok(())
+}
+
+/// Reads a token file as kubectl does, without the line's end that an editor leaves; kube would send it.
+fn read_token_file(user: &mut AuthInfo) -> Result<(), Fault> {
+    let Some(file) = user.token_file.take().filter(|_| user.token.is_none()) else { return Ok(()) };
+    let path = Path::new(&file);
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable("token file", path, &error))?;
+    user.token = Some(text.trim().to_owned().into());
     Ok(())
 }
 
@@ -441,14 +450,22 @@ fn check_impersonation(user: &AuthInfo) -> Result<(), Fault> {
     Ok(())
 }
 
-fn in_cluster(options: &ConnectOptions, environment: &Environment, files: &Files) -> Result<Target, Fault> {
+fn in_cluster(
+    options: &ConnectOptions,
+    environment: &Environment,
+    files: &Files,
+    found: bool,
+) -> Result<Target, Fault> {
     if !environment.in_cluster {
-        return Err(Fault::new(
-            FaultKind::Unauthenticated,
-            format!("there is no kubeconfig (looked for {}) and this is not a pod", files.names()),
-        )
-        .hint("name one with --kubeconfig or KUBECONFIG, or fetch one")
-        .hint("   az aks get-credentials -g <resource-group> -n <cluster>"));
+        let names = files.names();
+        let message = if found {
+            format!("the kubeconfig names no cluster ({names}) and this is not a pod")
+        } else {
+            format!("there is no kubeconfig (looked for {names}) and this is not a pod")
+        };
+        return Err(Fault::new(FaultKind::Unauthenticated, message)
+            .hint("name one with --kubeconfig or KUBECONFIG, or fetch one")
+            .hint("   az aks get-credentials -g <resource-group> -n <cluster>"));
     }
     let mut config = Config::incluster().map_err(|_| {
         Fault::new(FaultKind::Unauthenticated, "there is no kubeconfig, and this pod has no service account mounted")

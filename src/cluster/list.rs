@@ -2,7 +2,7 @@
 
 use super::request::{self, Call};
 use super::split::{SplitError, Splitter};
-use super::{ListEnd, ListRequest, ListSink, Shared};
+use super::{ListEnd, ListRequest, ListSink, Shared, fault};
 use crate::snapshot::{Fault, FaultKind, Need};
 
 /// From here on an unpaged list without resourceVersion is consistent and served from the API server's cache
@@ -85,7 +85,8 @@ async fn page(
             return Err(Fault::new(
                 FaultKind::Malformed,
                 format!("{} does not answer like a Kubernetes API server", shared.info.server),
-            ));
+            )
+            .hint("is the address right, and is there a proxy between this console and the cluster?"));
         }
         None => return Ok(Page::NotServed),
     };
@@ -120,5 +121,9 @@ async fn page(
 
 fn broken(error: SplitError) -> Fault {
     let kind = if error == SplitError::Truncated { FaultKind::Truncated } else { FaultKind::Malformed };
-    Fault::new(kind, error.to_string())
+    let fault = Fault::new(kind, error.to_string());
+    match kind {
+        FaultKind::Malformed => fault.hint(fault::NOT_AN_API_SERVER),
+        _ => fault,
+    }
 }

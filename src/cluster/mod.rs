@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::snapshot::{Fault, FaultKind, Need};
@@ -59,7 +59,8 @@ pub struct ConnectOptions {
     pub as_uid: Option<String>,
     /// `--request-timeout`: longest silence of one request; none means 30 s, zero means no limit.
     pub request_timeout: Option<Duration>,
-    /// How long a credential plugin may take; none means 30 s, or 120 s where it can ask the person at the terminal.
+    /// How long a credential plugin may take, if that is less than 30 s, or 120 s where it can ask the person at the
+    /// terminal.
     pub plugin_timeout: Option<Duration>,
 }
 
@@ -210,6 +211,8 @@ struct Shared {
     requests: AtomicU64,
     bytes: AtomicU64,
     date: AtomicI64,
+    /// How far the server's clock was ahead of this machine's when `date` arrived, in seconds.
+    ahead: AtomicI64,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -302,6 +305,12 @@ impl Cluster {
             seconds => Timestamp::from_second(seconds).ok(),
         }
     }
+
+    /// How far the server's clock is ahead of this machine's, as its last answer shows; negative when it is behind.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
+        self.server_date().map(|_| SignedDuration::from_secs(self.shared.ahead.load(Ordering::Relaxed)))
+    }
 }
 
 impl Shared {
@@ -340,6 +349,40 @@ fn parse_version(body: &[u8]) -> Option<ServedVersion> {
         minor: number("minor")?,
         git_version: fault::clean(value.get("gitVersion")?.as_str()?, 64),
     })
+}
+
+/// See [`crate::fuzzing`].
+pub(crate) mod fuzzing {
+    use std::path::Path;
+
+    use super::{AuthKind, ConnectOptions, ConnectionInfo, credentials, fault, kubeconfig as file, proxy};
+    use crate::snapshot::Fault;
+
+    pub(crate) fn kubeconfig(path: &Path) -> Result<(), Fault> {
+        let options = ConnectOptions { kubeconfig: Some(path.to_owned()), ..ConnectOptions::default() };
+        file::load(&options, &file::Environment::default()).map(drop)
+    }
+
+    pub(crate) fn credential(output: &[u8]) -> Result<(), Fault> {
+        credentials::Plugin::understand(output)
+    }
+
+    pub(crate) fn status(code: u16, body: &[u8]) -> Fault {
+        let info = ConnectionInfo {
+            context: None,
+            user: None,
+            server: "https://x.azmk8s.io".to_owned(),
+            namespace: "default".to_owned(),
+            auth: AuthKind::None,
+            cluster_name: None,
+            resource_group: None,
+        };
+        fault::from_status(http::StatusCode::from_u16(code).unwrap_or_default(), body, None, &info)
+    }
+
+    pub(crate) fn bypasses(list: &str, host: &str) -> bool {
+        proxy::bypasses(list, host, 443)
+    }
 }
 
 #[cfg(test)]

@@ -152,6 +152,7 @@ async fn send(shared: &Shared, call: &Call<'_>) -> Result<Response<Body>, Failur
         .map_err(|error| Failure { reset: fault::is_reset(&error), fault: fault::from_kube(&error, &shared.info) })?;
     if let Some(seconds) = date(answer.headers()) {
         shared.date.store(seconds, Ordering::Relaxed);
+        shared.ahead.store(seconds - jiff::Timestamp::now().as_second(), Ordering::Relaxed);
     }
     Ok(answer)
 }
@@ -159,6 +160,7 @@ async fn send(shared: &Shared, call: &Call<'_>) -> Result<Response<Body>, Failur
 fn silent(shared: &Shared) -> Fault {
     let seconds = shared.idle.unwrap_or_default().as_secs_f64();
     Fault::new(FaultKind::Timeout, format!("{} sent nothing for {seconds} s", shared.info.server))
+        .hint("try again, or allow more with --request-timeout")
 }
 
 async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {

@@ -176,7 +176,10 @@ impl Splitter {
                     self.state = State::FirstItem;
                 }
                 State::Value => {
-                    // `"items": null` is how some servers write an empty list.
+                    // `"items": null` is how some servers write an empty list; any other value is none.
+                    if self.key == b"items" && byte != b'n' {
+                        return Err(SplitError::NotAList);
+                    }
                     self.saw_items |= self.key == b"items";
                     self.role = if self.key == b"metadata" { Role::Metadata } else { Role::Skipped };
                     value_start = at;
@@ -452,6 +455,9 @@ mod tests {
             ("<html>", SplitError::NotAnObject),
             ("{}", SplitError::NotAList),
             (r#"{"kind":"Status","metadata":{}}"#, SplitError::NotAList),
+            (r#"{"items":7}"#, SplitError::NotAList),
+            (r#"{"items":{"a":1}}"#, SplitError::NotAList),
+            (r#"{"items":"null"}"#, SplitError::NotAList),
             (r#"{"items":[]} x"#, SplitError::Garbage(13)),
             (r#"{"items":[,]}"#, SplitError::Garbage(10)),
             (r#"{"items" []}"#, SplitError::Garbage(9)),

@@ -178,6 +178,18 @@ impl<'a> Lens<'a> {
         }
     }
 
+    /// Demands that sources were read completely: what is judged by its absence must not have been left out.
+    fn need_whole(&self, sources: &[SourceId]) -> Result<(), Missing> {
+        self.need(sources)?;
+        let partial = sources
+            .iter()
+            .find(|id| source(**id).is_some_and(|source| !(source.state)(self.world.snapshot).is_complete()));
+        match partial {
+            Some(id) => Err(Missing { source: *id, kind: StateKind::Collected }),
+            None => Ok(()),
+        }
+    }
+
     /// Objects of a source that improves the evidence, where it was read.
     pub fn optional<T>(&self, id: SourceId, section: &'a Section<T>) -> &'a [T] {
         self.touched.borrow_mut().insert(id);
@@ -187,9 +199,9 @@ impl<'a> Lens<'a> {
     /// The add-on's revisions.
     ///
     /// # Errors
-    /// When its pods or Deployments could not be read.
+    /// When its pods or Deployments could not be read completely.
     pub fn revisions(&self) -> Result<&'a [Revision<'a>], Missing> {
-        self.need(REVISIONS)?;
+        self.need_whole(REVISIONS)?;
         Ok(&self.world.revisions)
     }
 
@@ -216,10 +228,10 @@ impl<'a> Lens<'a> {
     /// Injecting webhooks.
     ///
     /// # Errors
-    /// When webhooks, or what is behind them, could not be read.
+    /// When webhooks, or what is behind them, could not be read completely.
     pub fn injectors(&self) -> Result<&'a [Injector<'a>], Missing> {
         self.touched.borrow_mut().extend([SourceId::WebhookServices, SourceId::WebhookEndpoints]);
-        self.need(INJECTORS)?;
+        self.need_whole(INJECTORS)?;
         Ok(self.world.rules.injectors.as_deref().unwrap_or_default())
     }
 
@@ -234,6 +246,8 @@ impl<'a> Lens<'a> {
             SourceId::WebhookConfigMaps,
         ]);
         self.need(RULES)?;
+        self.need_whole(INJECTORS)?;
+        self.need_whole(&[SourceId::SystemConfigMaps])?;
         Ok(&self.world.rules)
     }
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::lens::{Lens, World};
 use super::{Area, Cause, Check, Finding, Missing, Verdict, correlate};
-use crate::snapshot::StateKind;
+use crate::snapshot::{SourceId, StateKind};
 use crate::sources::source;
 
 /// How a check ended.
@@ -67,8 +67,13 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
 fn unavailable(missing: &Missing) -> Status {
     match missing.kind {
         StateKind::NotServed => Status::NotApplicable(format!("this cluster does not serve {}", resource(missing))),
+        StateKind::Collected => Status::NotChecked(read_in_part(missing.source)),
         _ => Status::NotChecked(format!("{} could not be read", missing.source.name())),
     }
+}
+
+fn read_in_part(source: SourceId) -> String {
+    format!("{} was read only in part", source.name())
 }
 
 fn resource(missing: &Missing) -> &'static str {
@@ -88,7 +93,7 @@ fn judge(world: &World<'_>, check: &Check, verdict: Verdict) -> (Status, usize, 
         check.inputs.iter().find(|id| source(**id).is_some_and(|source| (source.state)(world.snapshot).is_partial()));
     let status = match (findings.is_empty(), partial, examined) {
         (false, ..) => Status::Failed,
-        (true, Some(id), _) => Status::NotChecked(format!("{} was read only in part", id.name())),
+        (true, Some(id), _) => Status::NotChecked(read_in_part(*id)),
         (true, None, 0) => Status::NotApplicable("there is nothing here for it to look at".to_owned()),
         (true, None, _) => Status::Passed,
     };

@@ -87,8 +87,16 @@ pub struct OwnerRef {
 
 /// A time that cannot be read counts as absent: one odd timestamp must not cost the object.
 pub(crate) fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| text.parse().ok()))
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Time {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Option::<Time>::deserialize(deserializer)? {
+        Some(Time::Text(text)) => text.parse().ok(),
+        Some(Time::Other(_)) | None => None,
+    })
 }
 
 fn kept_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StringMap, D::Error> {
@@ -127,7 +135,7 @@ mod tests {
     #[test]
     fn nulls_odd_times_and_foreign_annotations_cost_nothing() {
         let meta: Meta = serde_json::from_str(
-            r#"{"name":"a","labels":null,"creationTimestamp":"yesterday","ownerReferences":null,"newField":{"x":1},
+            r#"{"name":"a","labels":null,"creationTimestamp":"yesterday","deletionTimestamp":12,"ownerReferences":null,"newField":{"x":1},
                 "annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","sidecar.istio.io/inject":"false"}}"#,
         )
         .unwrap();

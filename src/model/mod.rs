@@ -61,7 +61,6 @@ pub struct Namespace {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerVersion {
-    /// Full version such as `v1.33.5`.
-    #[serde(default, deserialize_with = "nullable")]
+    /// Full version such as `v1.33.5`. An answer without it is no API server's.
     pub git_version: String,
 }

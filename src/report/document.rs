@@ -269,6 +269,10 @@ impl ErrorDocument {
     /// From a failed read.
     #[must_use]
     pub fn of_fault(fault: &Fault) -> Self {
-        Self { kind: fault.kind.word().to_owned(), message: fault.message.clone(), hints: fault.hints.clone() }
+        let mut hints = fault.hints.clone();
+        if hints.is_empty() {
+            hints = vec!["does kubectl work from this console?".to_owned(), "   kubectl get namespace".to_owned()];
+        }
+        Self { kind: fault.kind.word().to_owned(), message: fault.message.clone(), hints }
     }
 }

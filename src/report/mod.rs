@@ -23,7 +23,7 @@ pub fn render(report: &Report, format: Format, style: Style) -> String {
         Format::Text => text::render(report, style, false),
         Format::Wide => text::render(report, style, true),
         Format::Short => short::render(report),
-        Format::Json => serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
+        Format::Json => yaml::escaped(&serde_json::to_string_pretty(report).unwrap_or_default()) + "\n",
         Format::Yaml => yaml::emit(&serde_json::to_value(report).unwrap_or_default()),
     }
 }

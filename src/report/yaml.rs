@@ -59,17 +59,28 @@ fn scalar(value: &Value) -> String {
         Value::String(text) if is_plain(text) => text.clone(),
         // A JSON string is a YAML double-quoted string, but for what JSON leaves bare and YAML forbids or takes for a
         // line break: these are escaped as both know it.
-        Value::String(_) => value.to_string().chars().fold(String::new(), |mut text, c| {
-            match c {
-                '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                    text.push_str(&format!("\\u{:04x}", c as u32));
-                }
-                c => text.push(c),
-            }
-            text
-        }),
+        Value::String(_) => escaped(&value.to_string()),
         other => other.to_string(),
     }
+}
+
+/// JSON text without what JSON leaves bare inside strings although a terminal obeys it (the second set of control
+/// characters, marks that turn the reading order) or YAML forbids it.
+pub(super) fn escaped(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => text.push_str(&format!("\\u{:04x}", c as u32)),
+            c => text.push(c),
+        }
+        text
+    })
 }
 
 /// A word that starts with a letter, has no sign that YAML gives a meaning, and is no YAML 1.1 truth or null.

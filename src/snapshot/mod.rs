@@ -188,6 +188,15 @@ impl<T> Section<T> {
         }
     }
 
+    /// A narrower list had to do, but more is examined than it covers: what it leaves out is missing.
+    pub fn narrow_is_fault(&mut self) {
+        if let Self::Collected(collected) = self
+            && let Some(refusal) = collected.fallback.take()
+        {
+            collected.faults.insert(0, refusal);
+        }
+    }
+
     /// The section without its type.
     #[must_use]
     pub fn state(&self) -> State<'_> {

@@ -92,6 +92,7 @@ macro_rules! source {
             reach: $reach,
             collector: || new_collector($decode, |snapshot: &mut Snapshot| &mut snapshot.$field, $key),
             state: |snapshot| snapshot.$field.state(),
+            narrow_is_fault: |snapshot| snapshot.$field.narrow_is_fault(),
         }
     };
 }

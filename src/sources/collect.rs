@@ -55,6 +55,12 @@ pub fn new_collector<T: Send + 'static>(decode: Decode<T>, place: Place<T>, key:
 
 impl<T: Send> Collector for Typed<T> {
     fn item(&mut self, bytes: &[u8]) {
+        // A list of values would be taken for an object whose fields stand in order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            let message = "not a JSON object".to_owned();
+            self.undecodable.push(Undecodable { object: identify(bytes), message });
+            return;
+        }
         match (self.decode)(bytes) {
             Ok(item) => self.items.push(item),
             Err(error) => self.undecodable.push(Undecodable { object: identify(bytes), message: category(&error) }),
@@ -118,8 +124,13 @@ fn identify(bytes: &[u8]) -> String {
     match serde_json::from_slice::<Id>(bytes) {
         Ok(id) => {
             let (namespace, name) = (text(&id.metadata.namespace), text(&id.metadata.name));
-            if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
+            match (namespace.is_empty(), name.is_empty()) {
+                (_, true) => "(without a name)".to_owned(),
+                (true, false) => name,
+                (false, false) => format!("{namespace}/{name}"),
+            }
         }
+        Err(error) if error.is_data() => "(not an object)".to_owned(),
         Err(_) => "(not JSON)".to_owned(),
     }
 }

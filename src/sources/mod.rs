@@ -125,6 +125,8 @@ pub struct Source {
     pub collector: fn() -> Box<dyn Collector>,
     /// Reads its state back from a snapshot.
     pub state: fn(&Snapshot) -> State<'_>,
+    /// See [`crate::snapshot::Section::narrow_is_fault`].
+    pub narrow_is_fault: fn(&mut Snapshot),
 }
 
 impl Source {

@@ -1,11 +1,13 @@
 //! A small HTTP server over a real socket whose every byte a test decides, and little helpers around it.
+#![allow(dead_code)] // reason: every test target uses a part of it
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use kubectl_asm::cluster::{Api, Cluster, ConnectOptions, ListRequest, ListSink};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// One request as it came in.
 #[derive(Clone, Debug)]
@@ -74,6 +76,24 @@ pub enum Door {
     Socks,
 }
 
+/// How a server behaves whatever is asked.
+#[derive(Clone)]
+pub struct Manner {
+    pub door: Door,
+    /// `/version` is answered as 1.`minor`; without, the handler answers it.
+    pub minor: Option<u32>,
+    /// The `Date` header.
+    pub date: String,
+    /// Speaks TLS behind the door.
+    pub tls: Option<TlsAcceptor>,
+}
+
+impl Manner {
+    pub fn plain(minor: u32) -> Self {
+        Self { door: Door::Plain, minor: Some(minor), date: "Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), tls: None }
+    }
+}
+
 pub struct Server {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -92,13 +112,18 @@ impl Server {
         minor: u32,
         handler: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::with(Manner { door, ..Manner::plain(minor) }, handler).await
+    }
+
+    pub async fn with(manner: Manner, handler: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (log, handler): (_, Arc<Handler>) = (Arc::clone(&seen), Arc::new(handler));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, door, minor, Arc::clone(&log), Arc::clone(&handler)));
+                let (manner, log, handler) = (manner.clone(), Arc::clone(&log), Arc::clone(&handler));
+                tokio::spawn(async move { open(stream, &manner, &log, &handler).await });
             }
         });
         Self { address, seen }
@@ -132,14 +157,15 @@ impl Server {
     }
 }
 
-async fn connection(
-    mut stream: TcpStream,
-    door: Door,
-    minor: u32,
-    log: Arc<Mutex<Vec<Seen>>>,
-    handler: Arc<Handler>,
+type Log = Mutex<Vec<Seen>>;
+
+async fn open(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    manner: &Manner,
+    log: &Log,
+    handler: &Arc<Handler>,
 ) -> Option<()> {
-    match door {
+    match manner.door {
         Door::Plain => {}
         Door::Tunnel => {
             let connect = request(&mut stream).await?;
@@ -159,9 +185,22 @@ async fn connection(
             stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.ok()?;
         }
     }
+    match &manner.tls {
+        Some(tls) => connection(tls.accept(stream).await.ok()?, manner, log, handler).await,
+        None => connection(stream, manner, log, handler).await,
+    }
+}
+
+async fn connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    manner: &Manner,
+    log: &Log,
+    handler: &Arc<Handler>,
+) -> Option<()> {
     loop {
         let seen = request(&mut stream).await?;
-        let reply = if seen.path() == "/version" {
+        let asked = manner.minor.filter(|_| seen.path() == "/version");
+        let reply = if let Some(minor) = asked {
             log.lock().unwrap().push(seen);
             ok(format!(r#"{{"major":"1","minor":"{minor}","gitVersion":"v1.{minor}.0"}}"#))
         } else {
@@ -178,7 +217,8 @@ async fn connection(
         match reply {
             Reply::Full(status, extra, body) => {
                 let head = format!(
-                    "HTTP/1.1 {status} X\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{extra}Content-Length: {}\r\n\r\n",
+                    "HTTP/1.1 {status} X\r\nDate: {}\r\n{extra}Content-Length: {}\r\n\r\n",
+                    manner.date,
                     body.len()
                 );
                 stream.write_all(head.as_bytes()).await.ok()?;
@@ -204,7 +244,7 @@ async fn connection(
     }
 }
 
-async fn request(stream: &mut TcpStream) -> Option<Seen> {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         bytes.push(stream.read_u8().await.ok()?);

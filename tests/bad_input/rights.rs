@@ -1,0 +1,112 @@
+//! Refusals: whatever is refused, it is never taken for good health.
+
+use std::collections::BTreeSet;
+
+use kubectl_asm::checks;
+use kubectl_asm::sources::{SOURCES, source};
+use serde_json::Value;
+
+use crate::api::{healthy, serve_but};
+use crate::cluster_support::status;
+use crate::program::Place;
+
+/// Small and good enough to draw subsets; the same ones every time.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+async fn refuse(refused: BTreeSet<String>, namespaced_too: bool) {
+    let listed = refused.clone();
+    let server = serve_but(healthy(), move |_, asked| {
+        let asked = asked?;
+        let kind =
+            if asked.group.is_empty() { asked.resource.clone() } else { format!("{}.{}", asked.resource, asked.group) };
+        let everywhere = asked.namespace.is_none();
+        (listed.contains(&kind) && (namespaced_too || everywhere))
+            .then(|| status(403, &format!("{} is forbidden: User jane cannot list it", asked.resource)))
+    })
+    .await;
+    let place = Place::at(&server);
+    let ran = place.run(&["status", "-o", "json"]).await;
+    let context = format!("refused: {refused:?}, in namespaces too: {namespaced_too}\n{ran:?}");
+    let report = ran.json();
+    // What a refused kind could have told is missing only where it was asked for cluster-wide and nothing narrower did.
+    let narrower = |gap: &&Value| gap["hint"].as_str().unwrap().ends_with("was examined");
+    let gaps = || report["gaps"].as_array().unwrap().iter();
+    let missing: BTreeSet<&str> =
+        gaps().filter(|gap| !narrower(gap)).map(|gap| gap["source"].as_str().unwrap()).collect();
+    if gaps().any(|gap| narrower(&gap)) {
+        assert_eq!(report["scope"]["namespaces"], serde_json::json!(["default"]), "{context}");
+        assert_ne!(ran.code, 0, "{context}");
+    }
+    if namespaced_too {
+        for source in SOURCES.iter().filter(|source| refused.contains(source.resource)) {
+            let asked = checks::all().any(|check| check.inputs.contains(&source.id));
+            let follows = matches!(source.reach, kubectl_asm::sources::Reach::Follows(..));
+            assert!(
+                !asked || follows || missing.contains(source.id.name().as_str()),
+                "{} has no gap; {context}",
+                source.id.name()
+            );
+        }
+    }
+    let mut lost = 0;
+    for (code, status) in ran.outcomes() {
+        let check = checks::all().find(|check| check.code == code).unwrap();
+        let input = check.inputs.iter().find(|id| missing.contains(id.name().as_str()));
+        if let Some(input) = input {
+            lost += 1;
+            let resource = source(*input).unwrap().resource;
+            assert_ne!(status, "passed", "{code} passed without {resource}; {context}");
+        }
+    }
+    if lost > 0 {
+        assert_ne!(ran.code, 0, "{context}");
+        let text = place.run(&["status"]).await;
+        assert_eq!(text.code, ran.code, "{context}");
+        assert!(!text.stdout.contains("all well"), "{text:?}\n{context}");
+        assert!(text.stdout.contains("no right to "), "{text:?}\n{context}");
+    }
+}
+
+#[tokio::test]
+async fn no_subset_of_refused_kinds_gives_a_clean_bill_of_health() {
+    let kinds: Vec<String> = SOURCES
+        .iter()
+        .map(|source| source.resource.to_owned())
+        .filter(|kind| !kind.starts_with('/'))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    for kind in &kinds {
+        refuse([kind.clone()].into(), true).await;
+    }
+    refuse(kinds.iter().cloned().collect(), true).await;
+    refuse(kinds.iter().cloned().collect(), false).await;
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..24 {
+        let bits = draw.next();
+        let subset =
+            kinds.iter().enumerate().filter(|(at, _)| bits >> (at % 64) & 1 == 1).map(|(_, kind)| kind.clone());
+        refuse(subset.collect(), bits >> 63 == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_right_and_keeps_the_rest() {
+    let server = serve_but(healthy(), |_, asked| {
+        asked.filter(|asked| asked.resource == "mutatingwebhookconfigurations").map(|_| status(403, "no\u{1b}[31m"))
+    })
+    .await;
+    let text = Place::at(&server).run(&["status"]).await;
+    assert_eq!(text.code, 3, "{text:?}");
+    assert!(text.stdout.contains("no right to list mutatingwebhookconfigurations (whole cluster)"), "{text:?}");
+    assert!(text.stdout.contains("asm-1-30"), "{text:?}");
+}
