@@ -353,7 +353,8 @@ fn finding(subject: Subject, summary: String, detail: &str, gateways: &[&Gateway
         if let Some(revision) = gateway.revision {
             finding = finding.key(KeyKind::Revision, revision);
         }
-        finding = finding.key(KeyKind::Object, service_key(&namespace, gateway.service)).evidence(
+        finding = finding.key(KeyKind::Object, service_key(&namespace, gateway.service));
+        finding = finding.key(KeyKind::Workload, format!("{namespace}/Deployment/{name}")).evidence(
             SourceId::GatewayDeployments,
             format!("{namespace}/deployment/{name}"),
             "ready pods",

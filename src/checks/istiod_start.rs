@@ -50,7 +50,7 @@ static CRASHING: Check = Check {
 An istiod pod ends again and again, was killed for want of memory, or was evicted from a node that was short of memory.
 
 ## Why it happens on AKS
-The add-on fixes istiod's requests at 500m CPU and 2 GiB and sets no memory limit. In a large mesh istiod uses much more than that: every proxy gets the configuration of every service unless somebody says otherwise. The node then runs out of memory, and the pod that is furthest above its request goes first. A crash without want of memory mostly comes from configuration that istiod cannot read, or from a CA certificate that it cannot use.
+The add-on fixes istiod's requests at 500m CPU and 2 GiB. In a large mesh istiod uses much more than that: every proxy gets the configuration of every service unless somebody says otherwise. When its node then runs out of memory, pods far above their requests go first. A crash without want of memory mostly comes from configuration that istiod cannot read, or from a CA certificate that it cannot use.
 
 ## How we know
 A container waits in `CrashLoopBackOff`, has just failed, or failed at least three times and is not ready. `OOMKilled` and evictions for memory count for a day.
@@ -245,7 +245,9 @@ fn waiting_for_ca(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         if let Some(event) = event {
             let object = format!("{SYSTEM_NAMESPACE}/pod/{}", event.involved_object.name);
             let field = format!("event {}", event.reason);
-            finding = finding.evidence(SourceId::SuspectEvents, object, field, quote(&event.message), None);
+            // What stands before it is the path of the call through kubelet and driver.
+            let said = event.message.rfind("failed to get ").map_or(event.message.as_str(), |at| &event.message[at..]);
+            finding = finding.evidence(SourceId::SuspectEvents, object, field, quote(said), None);
         }
         if let Some(vault) = vault {
             let object = format!("{SYSTEM_NAMESPACE}/secretproviderclass/{class}");

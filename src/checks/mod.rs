@@ -102,12 +102,15 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CP01", effect: "CAP03", by: KeyKind::Revision },
     Cause { cause: "CP02", effect: "CAP03", by: KeyKind::Revision },
     Cause { cause: "ING02", effect: "CAP03", by: KeyKind::Object },
+    Cause { cause: "CAP02", effect: "CAP03", by: KeyKind::Object },
     Cause { cause: "CP01", effect: "CAP01", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CAP01", by: KeyKind::Revision },
     Cause { cause: "ING02", effect: "CAP01", by: KeyKind::Object },
     // A gateway is not ready before istiod has configured it, and has no proxy without the injector.
     Cause { cause: "CP01", effect: "ING02", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "ING02", by: KeyKind::Revision },
     Cause { cause: "WHK01", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "INJ11", effect: "ING02", by: KeyKind::Workload },
     // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
     Cause { cause: "CP01", effect: "CP06", by: KeyKind::Revision },
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
