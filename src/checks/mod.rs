@@ -83,6 +83,7 @@ pub fn by_code(code: &str) -> Option<&'static Check> {
 pub const CAUSES: &[Cause] = &[
     // What keeps istiod from starting or staying: none is left, or only one.
     Cause { cause: "CP11", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CA05", effect: "CP05", by: KeyKind::Revision },
     Cause { cause: "CP05", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP04", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP03", effect: "CP01", by: KeyKind::Revision },
@@ -116,8 +117,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "INJ11", by: KeyKind::Webhook },
-    // Somebody else's webhook keeps istiod from starting.
-    Cause { cause: "WHK05", effect: "CP01", by: KeyKind::Revision },
+    // Somebody else's webhook keeps gateways from starting.
+    Cause { cause: "WHK05", effect: "ING02", by: KeyKind::Workload },
     // The root has ended, or the webhook has another one: the API server does not trust the injector.
     Cause { cause: "CA02", effect: "WHK03", by: KeyKind::Object },
     Cause { cause: "WHK03", effect: "INJ11", by: KeyKind::Webhook },
