@@ -82,11 +82,16 @@ pub const CAUSES: &[Cause] = &[
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "POL06", by: KeyKind::Revision },
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+    // What a second Istio leaves or keeps: its operator's objects, resources in its root namespace.
+    Cause { cause: "CON01", effect: "POL01", by: KeyKind::Namespace },
+    Cause { cause: "CON01", effect: "POL01", by: KeyKind::Definition },
+    Cause { cause: "CON01", effect: "POL04", by: KeyKind::Namespace },
     // An edit of what AKS manages broke it.
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
 ];

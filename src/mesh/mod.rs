@@ -4,6 +4,7 @@ pub mod control_plane;
 pub mod injection;
 pub mod mesh_config;
 pub mod proxy;
+pub mod proxy_version;
 pub mod revision;
 pub mod webhook;
 pub mod workload;
