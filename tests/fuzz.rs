@@ -4,7 +4,8 @@
 //! seeds themselves. `cargo test --test fuzz` does a fixed small number of rounds; for a long run
 //!
 //! ```text
-//! FUZZ_SECONDS=600 cargo test --release --test fuzz -- --nocapture --test-threads 2 [TARGET]
+//! FUZZ_SECONDS=600 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+//!   cargo test --release --test fuzz -- --nocapture --test-threads 2 [TARGET]
 //! ```
 //!
 //! gives every target so many seconds, and `FUZZ_SEED` another start. An input that breaks its target is written to

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use super::remedies::{count, names, reconcile, set_tag, unlabel_namespace};
+use super::remedies::{count, label_namespace, names, reconcile, set_tag, unlabel_namespace};
 use super::roots::{root_key, system_root};
 use super::webhooks::{used_by, webhook};
 use crate::engine::finding::{Impact, KeyKind};
@@ -226,7 +226,7 @@ A self-managed Istio without a revision and the tag `default` of the add-on both
 The selectors of all injecting webhooks, for namespaces and for pods, are applied to every namespace in the scope, for a pod without labels and for the templates of its workloads. Webhooks with conditions that are not evaluated, and such with nobody behind them, are left out.
 
 ## What to do
-Keep one: remove the webhook of the tag that is not wanted, or the namespace's label for the other Istio.
+Keep one: give the namespace the label of the add-on's revision in place of `istio-injection`, or remove the webhook that is not wanted.
 
 ## Sources
 <https://istio.io/latest/docs/setup/upgrade/canary/#stable-revision-labels>, <https://learn.microsoft.com/azure/aks/istio-about#limitations>",
@@ -236,7 +236,10 @@ Keep one: remove the webhook of the tag that is not wanted, or the namespace's l
 fn overlap(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let injectors = lens.injectors()?;
     let alive: Vec<_> = injectors.iter().filter(|injector| !is_dead(&injector.backend)).collect();
-    let workloads = lens.workloads()?;
+    let mut workloads: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for workload in lens.workloads()? {
+        workloads.entry(workload.namespace).or_default().push(workload);
+    }
     let mut by_set: BTreeMap<Vec<&str>, (BTreeSet<&str>, Impact)> = BTreeMap::new();
     let mut verdict = Verdict::default();
     for namespace in lens.namespaces()? {
@@ -251,8 +254,7 @@ fn overlap(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         if plain.len() > 1 {
             by_set.entry(plain).or_default().0.insert(&meta.name);
         }
-        let own = workloads.iter().filter(|workload| workload.namespace == meta.name);
-        for workload in own {
+        for workload in workloads.get(meta.name.as_str()).into_iter().flatten() {
             let Some((template, _)) = workload.template() else { continue };
             let set = called(&template.labels);
             if set.len() > 1 {
@@ -278,11 +280,20 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
         Some(only) if spaces.len() == 1 => format!("namespace {only}"),
         _ => count(spaces.len(), "namespace"),
     };
+    let cost = match harmless {
+        true => "They call the same istiod, so that pods work all the same.",
+        false => "Pods get what the last one adds, or a mixture that does not start.",
+    };
+    let detail = match spaces.len() {
+        1 => cost.to_owned(),
+        _ => format!("{}. {cost}", names(spaces.iter().copied())),
+    };
     let own: Vec<_> = members.iter().filter(|injector| injector.is_of_addon()).collect();
     let mut steps = Vec::new();
-    if own.len() < members.len() {
+    if let Some(addon) = own.last().filter(|_| own.len() < members.len()) {
         for name in spaces {
             if lens.namespace_labels(name).is_some_and(|labels| labels.contains_key(INJECTION)) {
+                steps.push(label_namespace(name, &addon.revision));
                 steps.push(unlabel_namespace(name, INJECTION));
             }
         }
@@ -293,9 +304,10 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
         if injector.is_of_addon() && injector.tag.is_none() {
             continue;
         }
+        let or = if steps.is_empty() { "" } else { "or instead: " };
         steps.push(Step::command(
             Risk::Change,
-            format!("or: removes the webhook that calls {}", backend(injector)),
+            format!("{or}removes the webhook that calls {}", backend(injector)),
             ["kubectl", "delete", "mutatingwebhookconfiguration", injector.name()],
         ));
     }
@@ -303,14 +315,7 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
     let mut finding = Finding::new(
         Subject::cluster("MutatingWebhookConfiguration", first),
         format!("{} select the same pods in {place}", count(members.len(), "injector")),
-        if harmless {
-            format!("{}. Both call the same istiod, so that pods work all the same.", names(spaces.iter().copied()))
-        } else {
-            format!(
-                "{}. Pods get what the last one adds, or a mixture that does not start.",
-                names(spaces.iter().copied())
-            )
-        },
+        detail,
     )
     .at_most(if harmless { Severity::Warning } else { Severity::Error })
     .impact(Impact { namespaces: spaces.len(), ..impact })
@@ -434,7 +439,7 @@ fn refusal(lens: &Lens<'_>, deployment: &Controller, webhook: &str, message: &st
     .key(KeyKind::Object, format!("Deployment/{namespace}/{name}"))
     .remedy(Remedy::new("keep the add-on's namespaces out of that webhook", steps))
     .evidence(
-        SourceId::SystemDeployments,
+        if namespace == SYSTEM_NAMESPACE { SourceId::SystemDeployments } else { SourceId::GatewayDeployments },
         format!("{namespace}/deployment/{name}"),
         "condition ReplicaFailure",
         message,

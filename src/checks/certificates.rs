@@ -126,7 +126,7 @@ static VAULT_OBJECTS: Check = Check {
     inputs: WITHOUT_SECRETS,
     uses: &[],
     docs: "## What it means
-istiod mounts its certificate authority from a Key Vault, but the object that says which vault and which secrets is missing or incomplete. istiod's next pod cannot mount it and stays in `Init`.
+istiod mounts its certificate authority from a Key Vault, but the object that says which vault and which secrets is missing or incomplete. istiod's next pod cannot mount it and stays in `Init`, or starts without its key and makes an authority of its own that nobody trusts.
 
 ## Why it happens on AKS
 The Azure Key Vault provider for the Secrets Store CSI driver was disabled on the cluster, or the SecretProviderClass was deleted or edited by hand.
@@ -180,16 +180,17 @@ fn vault_objects_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 ],
             )]
         };
-        let running = revision.ready() > 0;
+        // What is mounted without its key makes istiod sign by itself; without the mount it does not start.
+        let cost = match field {
+            OBJECTS => "does not start, or makes an authority that nobody trusts",
+            _ => "cannot mount its authority",
+        };
+        let rest = if revision.ready() > 0 { "; those that run go on" } else { ", and none runs" };
         verdict.findings.push(
             Finding::new(
                 Subject::new("SecretProviderClass", SYSTEM_NAMESPACE, mounted),
                 summary,
-                format!(
-                    "The next pod of istiod of {} cannot mount its authority{}.",
-                    revision.name,
-                    if running { "; those that run go on" } else { ", and none runs" }
-                ),
+                format!("The next pod of istiod of {} {cost}{rest}.", revision.name),
             )
             .key(KeyKind::Revision, &revision.name)
             .remedy(Remedy::new("bring the description of the Key Vault back", steps))
@@ -205,6 +206,9 @@ fn vault_objects_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     Ok(verdict)
 }
 
+/// The field that lists the vault's secrets.
+const OBJECTS: &str = "parameters.objects";
+
 /// Summary, field, what is there and what should be there.
 fn incomplete(name: &str, class: Option<&SecretProviderClass>) -> Option<(String, &'static str, String, &'static str)> {
     let Some(class) = class else {
@@ -213,17 +217,16 @@ fn incomplete(name: &str, class: Option<&SecretProviderClass>) -> Option<(String
     if class.spec.parameters.keyvault_name.is_empty() {
         return Some((format!("{name} names no Key Vault"), "parameters.keyvaultName", "empty".to_owned(), "a vault"));
     }
-    let field = "parameters.objects";
     match vault_objects(class) {
         None => Some((
             format!("{name} lists its secrets in a way that cannot be read"),
-            field,
+            OBJECTS,
             "no list".to_owned(),
             "four objects",
         )),
         Some(objects) if objects.len() < FILES.len() => Some((
             format!("{name} lists {} of 4 secrets", objects.len()),
-            field,
+            OBJECTS,
             if objects.is_empty() { "none".to_owned() } else { names(objects.iter().map(file)) },
             "root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem",
         )),

@@ -128,6 +128,10 @@ fn nodes_without_plugin(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         return Ok(verdict);
     };
+    // Where every injector says that pods redirect for themselves, new pods do not need the plugin.
+    if relying.is_empty() && !redirection::configured(snapshot).is_empty() {
+        return Ok(verdict);
+    }
     let uncovered = redirection::uncovered(nodes, pods, now);
     if settled(&set.metadata, now) && !uncovered.is_empty() {
         verdict.findings.push(without_plugin(set, &uncovered, in_need.len()));
@@ -343,18 +347,19 @@ fn left_behind(
     pods: &[&Pod],
 ) -> Finding {
     let how_many = count(workloads.len(), "workload");
+    let (redirect, rely) = if workloads.len() == 1 { ("redirects", "relies") } else { ("redirect", "rely") };
     let stranded = configured.mechanism == Mechanism::InitContainers && !has_daemon_set;
     let (summary, detail) = match configured.mechanism {
         Mechanism::Cni => (
-            format!("{how_many} of {revision} still redirect with istio-init, not with the CNI plugin"),
+            format!("{how_many} of {revision} still {redirect} with istio-init, not with the CNI plugin"),
             "They work, but keep a privileged init container until they are restarted.",
         ),
         Mechanism::InitContainers if stranded => (
-            format!("{how_many} of {revision} rely on Istio's CNI plugin, which is gone"),
+            format!("{how_many} of {revision} {rely} on Istio's CNI plugin, which is gone"),
             "They run until they are started anew: after a reboot of their node they do not come up.",
         ),
         Mechanism::InitContainers => (
-            format!("{how_many} of {revision} still rely on Istio's CNI plugin; new pods do not"),
+            format!("{how_many} of {revision} still {rely} on Istio's CNI plugin; new pods do not"),
             "They work as long as the plugin is there; a restart gives them istio-init.",
         ),
     };
@@ -540,7 +545,7 @@ Finish the upgrade to a newer revision, or switch back to init containers and re
             Finding::new(
                 Subject::cluster("Revision", revision.name.clone()),
                 format!("{} does not support Istio's CNI plugin, which is installed", revision.name),
-                "Microsoft supports the plugin from asm-1-25 on; new pods of this revision may be left without redirection.",
+                "Microsoft supports the plugin from asm-1-25 on; nothing promises that pods of this revision are redirected.",
             )
             .key(KeyKind::Revision, &revision.name)
             .evidence(SourceId::SystemDaemonSets, daemon_set_object(), "exists", "yes", Some("no, or asm-1-25 and newer only"))

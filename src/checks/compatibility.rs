@@ -109,7 +109,7 @@ Support of a revision that is in use ends within 60 days. After that it gets no 
 A revision is supported for about eight months, and nothing upgrades it by itself.
 
 ## How we know
-The revision is compared with the dated table inside the tool. Where Microsoft published only a month, the last day of that month is taken and called approximate. Nothing is said about a revision that an open upgrade already leaves for one that lasts: UPG01 then names the day.
+The revision is compared with the dated table inside the tool. Where Microsoft published only a month, the last day of that month is taken and called approximate; when the table is older than 90 days too, it is only information. Nothing is said about a revision that an open upgrade already leaves for one that lasts: UPG01 then names the day.
 
 ## What to do
 Plan the upgrade now: start it, move the namespaces, restart the workloads, complete it.
@@ -155,13 +155,14 @@ fn ends_soon(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             format!("support of revision {name} ends about {}", end.date)
         };
         let detail = match (end.exact, facts.is_stale(lens.now())) {
-            (_, true) => "It gets no security fixes after that. The table is old: az tells what is offered today.",
+            (_, true) => "It gets no security fixes after that. Ask az what is offered today.",
             (true, false) => "It gets no security fixes after that day, and moving the workloads takes time.",
             (false, false) => "Microsoft published only the month. After it the revision gets no security fixes.",
         };
         findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)
                 .key(KeyKind::Revision, name)
+                .at_most(if end.exact || !facts.is_stale(lens.now()) { Severity::Warning } else { Severity::Info })
                 .remedy(leave(lens, name))
                 .evidence(*source, object.clone(), "revision", name.clone(), Some("supported for 60 days more")),
         );

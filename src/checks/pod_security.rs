@@ -120,6 +120,14 @@ fn pod_security(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     Ok(verdict)
 }
 
+/// A Deployment that says itself that its newest pods are refused for this reason.
+fn refused<'w>(workloads: &[&'w Workload<'_>]) -> Option<(&'w Workload<'w>, &'w str)> {
+    workloads.iter().find_map(|workload| {
+        let message = workload.controller.and_then(|controller| controller.failure.as_deref())?;
+        (message.contains("violates PodSecurity") && message.contains(INIT_CONTAINER)).then_some((*workload, message))
+    })
+}
+
 fn finding(
     namespace: &Namespace,
     level: &str,
@@ -129,18 +137,19 @@ fn finding(
     refusal: Option<&Event>,
 ) -> Finding {
     let name = &namespace.metadata.name;
-    let (summary, detail, severity) = match (refusal, workloads.len()) {
-        (Some(_), _) => (
+    let refused = refused(workloads);
+    let (summary, detail, severity) = match (refusal.is_some() || refused.is_some(), workloads.len()) {
+        (true, _) => (
             format!("namespace {name} refuses istio-init: its standard is {level}"),
             "Kubernetes refuses pods with a sidecar there.".to_owned(),
             Severity::Error,
         ),
-        (None, 0) => (
+        (false, 0) => (
             format!("namespace {name} will refuse istio-init: its standard is {level}"),
             "It has no workload yet; pods with a sidecar will be refused there.".to_owned(),
             Severity::Info,
         ),
-        (None, number) => (
+        (false, number) => (
             format!("namespace {name} will refuse istio-init: its standard is {level}"),
             format!("The next pods of {} are refused; running ones stay.", count(number, "workload")),
             Severity::Warning,
@@ -179,6 +188,10 @@ fn finding(
             "false",
             Some("true"),
         );
+    if let Some((workload, message)) = refused {
+        let object = format!("{name}/{}/{}", workload.kind.to_lowercase(), workload.name);
+        finding = finding.evidence(SourceId::Deployments, object, "condition ReplicaFailure", message, None);
+    }
     if let Some(event) = refusal {
         let about = &event.involved_object;
         let object = format!("{name}/{}/{}", about.kind.to_lowercase(), about.name);

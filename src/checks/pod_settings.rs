@@ -167,7 +167,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     for workload in in_mesh(lens)? {
         verdict.examined += 1;
         let Some((meta, _)) = workload.template() else { continue };
-        let threads = meta.annotation(PROXY_CONFIG).and_then(|text| serde_yaml::from_str::<Threads>(text).ok());
+        let threads = meta.annotation(PROXY_CONFIG).and_then(|text| crate::model::yaml::from_str::<Threads>(text).ok());
         if !threads.is_some_and(|threads| threads.all_cores()) {
             continue;
         }
@@ -201,7 +201,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             name.strip_prefix("istio-shared-configmap-").and_then(|r| revisions.iter().find(|i| i.name == r));
         let Some(revision) = revision.filter(|_| map.metadata.namespace == SYSTEM_NAMESPACE) else { continue };
         verdict.examined += 1;
-        let mesh = map.data.get("mesh").and_then(|text| serde_yaml::from_str::<Mesh>(text).ok());
+        let mesh = map.data.get("mesh").and_then(|text| crate::model::yaml::from_str::<Mesh>(text).ok());
         if !mesh.and_then(|mesh| mesh.default_config).is_some_and(|threads| threads.all_cores()) {
             continue;
         }

@@ -85,8 +85,8 @@ fn past_end_of_life(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let detail = if sure {
             "It gets no security fixes any more.".to_owned()
         } else {
-            let doubt = if known.end_of_life.exact { "The table is old" } else { "Microsoft published only the month" };
-            format!("{doubt}; az tells what is offered today.")
+            let doubt = if known.end_of_life.exact { "" } else { "Microsoft published only the month. " };
+            format!("{doubt}Ask az what is offered today.")
         };
         findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)

@@ -246,6 +246,7 @@ fn root_copies(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     if revisions.is_empty() {
         return Ok(Verdict::default());
     }
+    let complete = lens.snapshot().root_certificates.state().is_complete();
     let copies: BTreeMap<_, _> = lens
         .snapshot()
         .root_certificates
@@ -271,6 +272,10 @@ fn root_copies(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         examined += 1;
         let Some(copy) = copies.get(meta.name.as_str()) else {
+            // What could not be read is not missing.
+            if !complete {
+                continue;
+            }
             wrong.entry(Copy::Missing).or_default().push((&meta.name, None));
             continue;
         };
@@ -329,25 +334,25 @@ fn copy_finding(
         }
         steps.extend(restart(concerned.iter().copied().filter(|workload| !lens.is_managed(workload.namespace))));
     }
-    let mut finding = Finding::new(
-        Subject::new("ConfigMap", first, ROOT_MAP),
-        summary,
-        format!("{}. {detail}", names(spaces.iter().copied())),
-    )
-    .at_most(if partly { Severity::Warning } else { Severity::Error })
-    .impact(Impact {
-        namespaces: spaces.len(),
-        workloads: concerned.len(),
-        pods: concerned.iter().map(|workload| workload.injected_pods()).sum(),
-    })
-    .remedy(Remedy::new("let istiod write it again", steps))
-    .evidence(
-        SourceId::RootCertificates,
-        format!("{first}/configmap/{ROOT_MAP}"),
-        if held.is_some() { "certificates" } else { "exists" },
-        held.map_or_else(|| "no".to_owned(), Bundle::label),
-        Some(&root.map_or_else(|| "yes".to_owned(), |(_, root)| root.label())),
-    );
+    let detail = match spaces[..] {
+        [_] => detail.to_owned(),
+        _ => format!("{}. {detail}", names(spaces.iter().copied())),
+    };
+    let mut finding = Finding::new(Subject::new("ConfigMap", first, ROOT_MAP), summary, detail)
+        .at_most(if partly { Severity::Warning } else { Severity::Error })
+        .impact(Impact {
+            namespaces: spaces.len(),
+            workloads: concerned.len(),
+            pods: concerned.iter().map(|workload| workload.injected_pods()).sum(),
+        })
+        .remedy(Remedy::new("let istiod write it again", steps))
+        .evidence(
+            SourceId::RootCertificates,
+            format!("{first}/configmap/{ROOT_MAP}"),
+            if held.is_some() { "certificates" } else { "exists" },
+            held.map_or_else(|| "no".to_owned(), Bundle::label),
+            Some(&root.map_or_else(|| "yes".to_owned(), |(_, root)| root.label())),
+        );
     for name in &spaces {
         finding =
             finding.key(KeyKind::Namespace, *name).related(&Subject::cluster("Namespace", *name), "has this copy");
@@ -381,7 +386,7 @@ fn discovery_selectors(lens: &Lens<'_>) -> Vec<Vec<LabelSelector>> {
         discovery_selectors: Vec<LabelSelector>,
     }
     let maps = lens.snapshot().system_config_maps.items().unwrap_or_default();
-    let meshes = maps.iter().filter_map(|map| serde_yaml::from_str::<Mesh>(map.data.get("mesh")?).ok());
+    let meshes = maps.iter().filter_map(|map| crate::model::yaml::from_str::<Mesh>(map.data.get("mesh")?).ok());
     meshes.map(|mesh| mesh.discovery_selectors).filter(|list| !list.is_empty()).collect()
 }
 
@@ -447,7 +452,7 @@ fn two_roots(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     };
     let mut finding = Finding::new(
         root_subject(),
-        format!("the mesh trusts {} since {}", count(examined, "root certificate"), day(since)),
+        format!("the mesh trusts {}, since {}", count(examined, "root certificate"), day(since)),
         detail,
     )
     .at_most(if late { Severity::Warning } else { Severity::Info })

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::model::yaml::{self, YamlError};
 use crate::model::{Controller, ControllerKind, Meta, PodSpec};
 
 /// Largest manifest read.
@@ -47,6 +48,9 @@ pub fn read(path: &Path) -> Result<Vec<Planned>, String> {
 
 pub(super) fn parse(text: &str) -> Result<Vec<Planned>, String> {
     let mut planned = Vec::new();
+    if !yaml::is_shallow(text) {
+        return Err(YamlError::Deep.to_string());
+    }
     for document in serde_yaml::Deserializer::from_str(text) {
         // The parser repeats a syntax error for ever, so the first one ends it.
         let value = Value::deserialize(document).map_err(|error| error.to_string())?;

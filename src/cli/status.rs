@@ -124,7 +124,13 @@ fn revisions(world: &World<'_>) -> Vec<RevisionView> {
             RevisionView {
                 name: revision.name.clone(),
                 version: revision.version().map(|version| version.to_string()),
-                istiods: ReadyCount { ready: revision.ready(), total: revision.total() },
+                // Pods that did not come are not pods that are not ready.
+                istiods: world
+                    .snapshot
+                    .system_pods
+                    .state()
+                    .is_complete()
+                    .then(|| ReadyCount { ready: revision.ready(), total: revision.total() }),
                 support: SupportView {
                     until: known.map(|known| known.end_of_life.date.to_string()),
                     exact: known.is_some_and(|known| known.end_of_life.exact),

@@ -18,6 +18,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::fault;
+use crate::model::yaml;
 use crate::snapshot::{Fault, FaultKind};
 
 /// What every version of the answer begins with.
@@ -199,7 +200,7 @@ impl Plugin {
         // JSON by contract, but kubectl accepts YAML too, and some plugins rely on it.
         let answer: Answer = serde_json::from_slice(output)
             .ok()
-            .or_else(|| serde_yaml::from_slice(output).ok())
+            .or_else(|| yaml::from_str(std::str::from_utf8(output).ok()?).ok())
             .ok_or_else(|| self.failed("returned something that is not an ExecCredential"))?;
         if answer.kind != "ExecCredential" {
             return Err(self.failed("returned something that is not an ExecCredential"));

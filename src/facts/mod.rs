@@ -153,7 +153,7 @@ impl Facts {
     }
 
     fn parse(text: &str, name: &str) -> Result<Self, String> {
-        let mut facts: Self = serde_yaml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
+        let mut facts: Self = crate::model::yaml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
         if facts.schema != SCHEMA {
             return Err(format!("{name}: schema {} is not known, this version reads schema {SCHEMA}", facts.schema));
         }

@@ -108,10 +108,10 @@ pub fn vault_objects(class: &SecretProviderClass) -> Option<Vec<VaultObject>> {
     if text.trim().is_empty() {
         return Some(Vec::new());
     }
-    let objects: Objects = serde_yaml::from_str(text).ok()?;
+    let objects: Objects = crate::model::yaml::from_str(text).ok()?;
     let parse = |entry: serde_yaml::Value| -> Option<VaultObject> {
         let object: VaultObject = match entry {
-            serde_yaml::Value::String(text) => serde_yaml::from_str(&text).ok()?,
+            serde_yaml::Value::String(text) => crate::model::yaml::from_str(&text).ok()?,
             other => serde_yaml::from_value(other).ok()?,
         };
         (!object.object_name.is_empty()).then_some(object)

@@ -16,7 +16,7 @@ use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
 pub const MEASURED_PROXIES: usize = 15_000;
 
 /// Short peaks and the moments after a rollout are not worth a word.
-const LASTING_SECONDS: i64 = 10 * 60;
+pub const LASTING_SECONDS: i64 = 10 * 60;
 
 /// What one of the add-on's Deployments is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

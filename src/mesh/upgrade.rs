@@ -3,7 +3,10 @@
 //! Sources: <https://learn.microsoft.com/azure/aks/istio-upgrade> (which upgrades are offered) and
 //! <https://learn.microsoft.com/azure/aks/istio-support-policy> (calendar and compatible Kubernetes versions).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::facts::{Facts, KubernetesRange, RevisionFacts, Support};
 use crate::mesh::revision::AsmRevision;
@@ -124,6 +127,32 @@ pub fn next_hops<'f>(
     }
 }
 
+/// The settings in a shared mesh configuration, where the text can be read as settings; an empty text has none of them.
+#[must_use]
+pub fn settings(mesh: &str) -> Option<serde_json::Map<String, Value>> {
+    match crate::model::yaml::from_str(mesh).ok()? {
+        Value::Object(settings) => Some(settings),
+        Value::Null => Some(serde_json::Map::new()),
+        _ => None,
+    }
+}
+
+/// Paths of the settings that are not the same in two mesh configurations, in order.
+#[must_use]
+pub fn differences(old: &serde_json::Map<String, Value>, new: &serde_json::Map<String, Value>) -> Vec<String> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter()
+        .flat_map(|key| match (old.get(key), new.get(key)) {
+            (Some(Value::Object(old)), Some(Value::Object(new))) => {
+                differences(old, new).into_iter().map(|path| format!("{key}.{path}")).collect()
+            }
+            // An explicit null is a setting that is not made.
+            (old, new) if old.filter(|v| !v.is_null()) == new.filter(|v| !v.is_null()) => Vec::new(),
+            _ => vec![key.clone()],
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -192,5 +221,18 @@ mod tests {
         assert!(KubernetesMinor::parse("v1.9.1") < KubernetesMinor::parse("1.30"));
         assert_eq!(KubernetesMinor::parse("v1.32.4+abc").map(|v| v.to_string()).as_deref(), Some("1.32"));
         assert_eq!(KubernetesMinor::parse("unknown"), None);
+    }
+
+    #[test]
+    fn settings_are_compared_by_meaning_and_not_by_text() {
+        let differ = |old: &str, new: &str| differences(&settings(old).unwrap(), &settings(new).unwrap());
+        assert!(differ("a: {b: 1, c: x}\n", "# same\na:\n  c: \"x\"\n  b: 1\nd: null\n").is_empty());
+        assert_eq!(differ("a: {b: 1, c: x}\ne: [1, 2]", "a: {b: 2, c: x}\ne: [2, 1]\nf: 1"), ["a.b", "e", "f"]);
+        for nothing in ["", "{}", "null", "# a: 1"] {
+            assert!(settings(nothing).is_some_and(|settings| settings.is_empty()), "{nothing}");
+        }
+        for unreadable in ["text", "a: [", "- a"] {
+            assert!(settings(unreadable).is_none(), "{unreadable}");
+        }
     }
 }

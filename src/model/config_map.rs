@@ -125,7 +125,7 @@ impl InjectorConfig {
     /// A sentence saying which key is absent or does not parse.
     pub fn parse(map: &ConfigMap) -> Result<Self, String> {
         let config = map.data.get("config").ok_or("key config is absent")?;
-        let raw: RawConfig = serde_yaml::from_str(config).map_err(|_| "key config does not parse")?;
+        let raw: RawConfig = super::yaml::from_str(config).map_err(|_| "key config does not parse")?;
         let values: RawValues = match map.data.get("values") {
             Some(text) => serde_json::from_str(text).map_err(|_| "key values does not parse")?,
             None => RawValues::default(),

@@ -16,6 +16,7 @@ pub mod scaling;
 pub mod selector;
 pub mod service;
 pub mod webhook;
+pub mod yaml;
 
 pub use config_map::ConfigMap;
 pub use controller::{Controller, ControllerKind};

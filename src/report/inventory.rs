@@ -87,7 +87,9 @@ fn control_plane(revision: &RevisionView) -> [String; 3] {
     };
     [
         printable(&revision.name),
-        format!("{}/{} ready", revision.istiods.ready, revision.istiods.total),
+        revision
+            .istiods
+            .map_or_else(|| "pods could not be read".to_owned(), |pods| format!("{}/{} ready", pods.ready, pods.total)),
         format!("{support}{tags}"),
     ]
 }

@@ -18,7 +18,7 @@ fn revision(name: &str, version: &str, until: &str) -> RevisionView {
     RevisionView {
         name: name.to_owned(),
         version: Some(version.to_owned()),
-        istiods: ReadyCount { ready: 2, total: 2 },
+        istiods: Some(ReadyCount { ready: 2, total: 2 }),
         support: SupportView {
             until: Some(until.to_owned()),
             exact: false,

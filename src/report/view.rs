@@ -46,8 +46,8 @@ pub struct RevisionView {
     pub name: String,
     /// Version of its istiod, e.g. `1.28.9-2`.
     pub version: Option<String>,
-    /// Readiness.
-    pub istiods: ReadyCount,
+    /// Readiness; none when its pods could not be read, or not all of them.
+    pub istiods: Option<ReadyCount>,
     /// Support.
     pub support: SupportView,
     /// Tags that stand for it.

@@ -110,3 +110,19 @@ async fn a_refusal_names_the_right_and_keeps_the_rest() {
     assert!(text.stdout.contains("no right to list mutatingwebhookconfigurations (whole cluster)"), "{text:?}");
     assert!(text.stdout.contains("asm-1-30"), "{text:?}");
 }
+
+/// Pods that may not be listed are not pods that are not ready.
+#[tokio::test]
+async fn what_was_refused_is_not_counted_as_zero() {
+    let server = serve_but(healthy(), |_, asked| {
+        asked.filter(|asked| asked.resource == "pods").map(|_| status(403, "pods is forbidden"))
+    })
+    .await;
+    let place = Place::at(&server);
+    for format in ["text", "wide"] {
+        let text = place.run(&["status", "-o", format]).await;
+        assert_eq!(text.code, 3, "{text:?}");
+        assert!(text.stdout.contains("asm-1-30") && !text.stdout.contains("0/2"), "{}", text.stdout);
+        assert!(!text.stdout.contains("0 in the mesh"), "{}", text.stdout);
+    }
+}

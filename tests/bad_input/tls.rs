@@ -13,7 +13,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::api::{answer, healthy, manner};
-use crate::cluster_support::{Manner, Server, status};
+use crate::cluster_support::{Door, Manner, Server, status};
 use crate::program::Place;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -57,11 +57,62 @@ async fn serve(certificate: (rcgen::Certificate, KeyPair), verify: Option<&Autho
     };
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificate.1.serialize_der()));
     let config = builder.with_single_cert(vec![certificate.0.der().clone()], key).unwrap();
+    serve_as(Manner { tls: Some(TlsAcceptor::from(Arc::new(config))), ..manner() }, accept).await
+}
+
+async fn serve_as(manner: Manner, accept: bool) -> Server {
     let objects = healthy();
-    Server::with(Manner { tls: Some(TlsAcceptor::from(Arc::new(config))), ..manner() }, move |_, seen| {
+    Server::with(manner, move |_, seen| {
         if accept { answer(&objects, seen) } else { status(401, "x509: certificate has expired or is not yet valid") }
     })
     .await
+}
+
+/// A server that demands nothing of clients.
+fn acceptor((certificate, key): (rcgen::Certificate, KeyPair)) -> TlsAcceptor {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What kubectl users behind a company's proxy have: TLS to the API server inside the proxy's tunnel.
+#[tokio::test]
+async fn tls_goes_through_tunnels_of_every_kind() {
+    let ca = authority();
+    for (door, scheme, line) in
+        [(Door::Tunnel, "http", "CONNECT api.invalid:6443 HTTP/1.1"), (Door::Socks, "socks5", "SOCKS api.invalid")]
+    {
+        let tls = Some(acceptor(issue(&ca, &["api.invalid"], NOW, false)));
+        let server = serve_as(Manner { door, tls, ..manner() }, true).await;
+        let data = STANDARD.encode(ca.pem());
+        let cluster = format!("{{server: 'https://api.invalid:6443', certificate-authority-data: {data}}}");
+        let place = Place::new(&cluster, "{token: t}")
+            .with("HTTPS_PROXY", &format!("{scheme}://{}", server.address))
+            .with("HTTP_PROXY", "http://127.0.0.1:1");
+        let ran = place.run(&["status"]).await;
+        assert_eq!(ran.code, 0, "{scheme}: {ran:?}");
+        assert_eq!(server.all()[0].line, line);
+    }
+}
+
+/// A proxy that is itself reached by https is checked against the system's authorities, not the cluster's.
+#[tokio::test]
+async fn a_proxy_reached_by_https_is_used() {
+    let (ca, of_cluster) = (authority(), authority());
+    let tls = Some(acceptor(issue(&ca, &["127.0.0.1"], NOW, false)));
+    let server = serve_as(Manner { door: Door::Tunnel, tls, tls_first: true, ..manner() }, true).await;
+    let data = STANDARD.encode(of_cluster.pem());
+    let cluster = format!("{{server: 'http://api.invalid:8080', certificate-authority-data: {data}}}");
+    let place = Place::new(&cluster, "{token: t}").with("HTTP_PROXY", &format!("https://{}", server.address));
+    let roots = place.file("roots.pem", ca.pem().as_bytes()).display().to_string();
+    let untrusted = place.refused(&["status"]).await;
+    assert_eq!(untrusted.kind, "unreachable", "{untrusted:?}");
+    let place = place.with("SSL_CERT_FILE", &roots);
+    let ran = place.run(&["status"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(server.all()[0].line, "CONNECT api.invalid:8080 HTTP/1.1");
 }
 
 fn place(server: &Server, trusted: &Authority, user: &str) -> Place {

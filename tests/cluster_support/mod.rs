@@ -84,13 +84,16 @@ pub struct Manner {
     pub minor: Option<u32>,
     /// The `Date` header.
     pub date: String,
-    /// Speaks TLS behind the door.
+    /// Speaks TLS, behind the door as an API server behind a proxy does.
     pub tls: Option<TlsAcceptor>,
+    /// Speaks it before the door instead, as a proxy reached by https does.
+    pub tls_first: bool,
 }
 
 impl Manner {
     pub fn plain(minor: u32) -> Self {
-        Self { door: Door::Plain, minor: Some(minor), date: "Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), tls: None }
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
+        Self { door: Door::Plain, minor: Some(minor), date, tls: None, tls_first: false }
     }
 }
 
@@ -165,10 +168,28 @@ async fn open(
     log: &Log,
     handler: &Arc<Handler>,
 ) -> Option<()> {
-    match manner.door {
+    match &manner.tls {
+        Some(tls) if manner.tls_first => {
+            let mut secured = tls.accept(stream).await.ok()?;
+            enter(&mut secured, manner.door, log).await?;
+            connection(secured, manner, log, handler).await
+        }
+        Some(tls) => {
+            enter(&mut stream, manner.door, log).await?;
+            connection(tls.accept(stream).await.ok()?, manner, log, handler).await
+        }
+        None => {
+            enter(&mut stream, manner.door, log).await?;
+            connection(stream, manner, log, handler).await
+        }
+    }
+}
+
+async fn enter(stream: &mut (impl AsyncRead + AsyncWrite + Unpin + Send), door: Door, log: &Log) -> Option<()> {
+    match door {
         Door::Plain => {}
         Door::Tunnel => {
-            let connect = request(&mut stream).await?;
+            let connect = request(stream).await?;
             log.lock().unwrap().push(connect);
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
         }
@@ -185,10 +206,7 @@ async fn open(
             stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.ok()?;
         }
     }
-    match &manner.tls {
-        Some(tls) => connection(tls.accept(stream).await.ok()?, manner, log, handler).await,
-        None => connection(stream, manner, log, handler).await,
-    }
+    Some(())
 }
 
 async fn connection(

@@ -20,8 +20,10 @@ pub struct Target {
     /// Seeds besides the files of the corpus.
     pub seeds: Vec<Vec<u8>>,
     /// Takes an input; panics when a promise is broken. What it returns tells outcomes apart.
-    pub run: Box<dyn Fn(&[u8]) -> u64>,
+    pub run: Box<Run>,
 }
+
+type Run = dyn Fn(&[u8]) -> u64;
 
 /// A number for an outcome: digits in messages are places, which say nothing new.
 pub fn outcome(of: impl std::fmt::Debug) -> u64 {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kubectl_asm::checks;
 use kubectl_asm::engine::lens::{Lens, World};
 use kubectl_asm::engine::run::{Outcome, run};
-use kubectl_asm::engine::{Cause, Check, Finding, Missing, Severity, Verdict};
+use kubectl_asm::engine::{Cause, Check, Finding, Severity};
 use kubectl_asm::facts::Facts;
 use kubectl_asm::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;

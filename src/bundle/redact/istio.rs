@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::mesh::mesh_config::first_document;
 use crate::model::config_map::{ConfigMap, InjectorConfig};
+use crate::model::yaml;
 
 /// Stands for a text that did not parse: it parses neither as JSON nor as YAML, as the original did.
 const BROKEN: &str = "[";
@@ -63,7 +64,7 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
 
 /// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
 fn injector(text: &str) -> String {
-    let Ok(Value::Object(mut config)) = serde_yaml::from_str::<Value>(text) else {
+    let Ok(Value::Object(mut config)) = yaml::from_str::<Value>(text) else {
         // An empty text or a list parses as a configuration without content, too.
         return "{}".to_owned();
     };
@@ -112,7 +113,7 @@ pub(super) fn mesh_config(text: &mut String) {
     match first_document(text) {
         Ok(mut config) => {
             // istiod reads the first document only; what follows it is not looked through, so it goes.
-            let is_alone = serde_yaml::from_str::<Value>(text).is_ok();
+            let is_alone = yaml::from_str::<Value>(text).is_ok();
             if scrub(&mut config) || !is_alone {
                 *text = if config.is_null() { String::new() } else { config.to_string() };
             }
@@ -218,7 +219,7 @@ pub(super) fn secret_provider_class(object: &mut Map<String, Value>) {
 /// A scrape configuration: which jobs there are and what they look for; credentials and addresses go.
 fn scrape_config(text: &mut String) {
     const KEPT: [&str; 4] = ["job_name", "metrics_path", "kubernetes_sd_configs", "relabel_configs"];
-    let Ok(Value::Object(mut config)) = serde_yaml::from_str::<Value>(text) else {
+    let Ok(Value::Object(mut config)) = yaml::from_str::<Value>(text) else {
         BROKEN.clone_into(text);
         return;
     };

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::schema::{self, Kind, MESH, PROXY};
 use crate::model::ConfigMap;
+use crate::model::yaml::{YamlError, is_shallow};
 
 /// The key that istiod reads (`MeshConfigKey` in `pkg/config/mesh/kubemesh/watcher.go` of istio/istio).
 pub const KEY: &str = "mesh";
@@ -58,9 +59,12 @@ pub struct Document {
 ///
 /// # Errors
 /// When it is no YAML.
-pub fn first_document(text: &str) -> Result<Value, serde_yaml::Error> {
+pub fn first_document(text: &str) -> Result<Value, YamlError> {
+    if !is_shallow(text) {
+        return Err(YamlError::Deep);
+    }
     match serde_yaml::Deserializer::from_str(text).next() {
-        Some(document) => Option::<Value>::deserialize(document).map(Option::unwrap_or_default),
+        Some(document) => Ok(Option::<Value>::deserialize(document)?.unwrap_or_default()),
         None => Ok(Value::Null),
     }
 }
@@ -88,7 +92,7 @@ impl Document {
     /// What keeps istiod from using it.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let value = first_document(text).map_err(|error| {
-            let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
+            let line = error.line();
             let tabbed = |line: &&str| line.trim_start_matches(' ').starts_with('\t');
             let at = line.and_then(|line| text.lines().nth(line - 1));
             let tab =
