@@ -118,17 +118,17 @@ pub(super) fn mesh_config(text: &mut String) {
                 *text = if config.is_null() { String::new() } else { config.to_string() };
             }
         }
-        Err(error) => *text = unreadable(text, &error),
+        Err(error) => *text = unreadable(text, &error.to_string()),
     }
 }
 
 /// A text that does not parse, without its words but with its layout, so that it is refused for the same reason and in
 /// the same place when the bundle is read.
-fn unreadable(text: &str, error: &serde_yaml::Error) -> String {
+fn unreadable(text: &str, reason: &str) -> String {
     const LAYOUT: &[char] = &[' ', '\t', '\n', '\r', ':', '-', ',', '[', ']', '{', '}', '"', '\''];
     let masked: String = text.chars().map(|c| if LAYOUT.contains(&c) { c } else { 'x' }).collect();
     match first_document(&masked) {
-        Err(other) if other.to_string() == error.to_string() => masked,
+        Err(other) if other.to_string() == reason => masked,
         _ => BROKEN.to_owned(),
     }
 }
