@@ -345,22 +345,25 @@ fn backend(injector: &Injector<'_>) -> String {
 static REFUSED_BY_OTHERS: Check = Check {
     code: "WHK05",
     name: "refused-by-foreign-webhook",
-    title: "No webhook of somebody else refuses the add-on's pods",
+    title: "No webhook of somebody else refuses the gateways' pods",
     area: Area::Webhooks,
     severity: Severity::Error,
-    inputs: &[SourceId::SystemDeployments, SourceId::GatewayDeployments],
+    inputs: &[SourceId::GatewayDeployments],
     uses: &[SourceId::MutatingWebhooks, SourceId::ValidatingWebhooks],
     docs: "## What it means
-An admission webhook that belongs neither to Istio nor to AKS refuses pods of istiod or of an ingress gateway, or cannot be reached and refuses everything. New pods of the add-on do not start: after a node change, an upgrade or a scale-out nothing is left.
+An admission webhook that belongs neither to Istio nor to AKS refuses pods of an ingress gateway, or cannot be reached and refuses everything. New gateway pods do not start: after a node change, an upgrade or a scale-out nothing is left.
 
 ## Why it happens on AKS
-A policy engine (Gatekeeper, Azure Policy, Kyverno) or a security agent covers all namespaces, and with it `aks-istio-system` and `aks-istio-ingress`. AKS leaves its own namespaces out of many webhooks by itself, but not out of such that carry the label `admissions.enforcer/disabled`.
+A policy engine (Gatekeeper, Azure Policy, Kyverno) or a security agent covers all namespaces, and with it `aks-istio-ingress`. AKS leaves its own namespaces out of many webhooks by itself, but not out of such that carry the label `admissions.enforcer/disabled`.
 
 ## How we know
 The Deployment's condition `ReplicaFailure` has the API server's own words, with the webhook's name. That such a webhook exists is no fault: it is looked at only when it refused something.
 
 ## What to do
-Read the refusal. Leave the two namespaces out of the policy or of the webhook's `namespaceSelector`, or repair what is behind it.
+Read the refusal. Leave `aks-istio-ingress` out of the policy or of the webhook's `namespaceSelector`, or repair what is behind it.
+
+## What else looks like it
+The same refusal of istiod's own pods is CP11. Gateways that Istio's injector refuses are INJ11.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/faq#can-admission-controller-webhooks-impact-kube-system-and-internal-aks-namespaces>, <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>",
@@ -368,11 +371,10 @@ Read the refusal. Leave the two namespaces out of the policy or of the webhook's
 };
 
 fn refused_by_others(lens: &Lens<'_>) -> Result<Verdict, Missing> {
-    lens.need(&[SourceId::SystemDeployments, SourceId::GatewayDeployments])?;
+    lens.need(&[SourceId::GatewayDeployments])?;
     let snapshot = lens.snapshot();
     let mut verdict = Verdict::default();
-    let deployments = [&snapshot.system_deployments, &snapshot.gateway_deployments];
-    for deployment in deployments.into_iter().flat_map(|section| section.items().unwrap_or_default()) {
+    for deployment in snapshot.gateway_deployments.items().unwrap_or_default() {
         verdict.examined += 1;
         let Some(message) = &deployment.failure else { continue };
         let Some(name) = refusing_webhook(message) else { continue };
@@ -437,17 +439,14 @@ fn refusal(lens: &Lens<'_>, deployment: &Controller, webhook: &str, message: &st
     )
     .key(KeyKind::Workload, format!("{namespace}/Deployment/{name}"))
     .key(KeyKind::Object, format!("Deployment/{namespace}/{name}"))
-    .remedy(Remedy::new("keep the add-on's namespaces out of that webhook", steps))
+    .remedy(Remedy::new("keep the gateways out of that webhook", steps))
     .evidence(
-        if namespace == SYSTEM_NAMESPACE { SourceId::SystemDeployments } else { SourceId::GatewayDeployments },
+        SourceId::GatewayDeployments,
         format!("{namespace}/deployment/{name}"),
         "condition ReplicaFailure",
         message,
         None,
     );
-    if let Some(revision) = name.strip_prefix("istiod-") {
-        finding = finding.key(KeyKind::Revision, revision);
-    }
     if let Some((kind, id, configuration)) = holder {
         let entry = configuration.webhooks.iter().find(|entry| entry.name == webhook);
         let policy = if entry.is_some_and(crate::model::Webhook::fails_closed) { "Fail" } else { "Ignore" };

@@ -83,6 +83,7 @@ pub fn by_code(code: &str) -> Option<&'static Check> {
 pub const CAUSES: &[Cause] = &[
     // What keeps istiod from starting or staying: none is left, or only one.
     Cause { cause: "CP11", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CA05", effect: "CP05", by: KeyKind::Revision },
     Cause { cause: "CP05", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP04", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP03", effect: "CP01", by: KeyKind::Revision },
@@ -116,8 +117,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "INJ11", by: KeyKind::Webhook },
-    // Somebody else's webhook keeps istiod from starting.
-    Cause { cause: "WHK05", effect: "CP01", by: KeyKind::Revision },
+    // Somebody else's webhook keeps gateways from starting.
+    Cause { cause: "WHK05", effect: "ING02", by: KeyKind::Workload },
     // The root has ended, or the webhook has another one: the API server does not trust the injector.
     Cause { cause: "CA02", effect: "WHK03", by: KeyKind::Object },
     Cause { cause: "WHK03", effect: "INJ11", by: KeyKind::Webhook },
@@ -126,12 +127,16 @@ pub const CAUSES: &[Cause] = &[
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
+<<<<<<< HEAD
     Cause { cause: "UPG04", effect: "UPG08", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "UPG11", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "UPG07", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "UPG08", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "UPG11", by: KeyKind::Revision },
     Cause { cause: "UPG11", effect: "UPG07", by: KeyKind::Revision },
+=======
+    Cause { cause: "UPG04", effect: "POL06", by: KeyKind::Revision },
+>>>>>>> meshcfg
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
@@ -152,9 +157,16 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+<<<<<<< HEAD
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
     Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
     Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
+=======
+    // What a second Istio leaves or keeps: its operator's objects, resources in its root namespace.
+    Cause { cause: "CON01", effect: "POL01", by: KeyKind::Namespace },
+    Cause { cause: "CON01", effect: "POL01", by: KeyKind::Definition },
+    Cause { cause: "CON01", effect: "POL04", by: KeyKind::Namespace },
+>>>>>>> meshcfg
     // An edit of what AKS manages broke it.
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
     // A sidecar without its restartPolicy is no sidecar.

@@ -8,6 +8,7 @@ pub mod denial;
 pub mod injection;
 pub mod istiod;
 pub mod mesh_config;
+<<<<<<< HEAD
 pub mod native;
 pub mod proxy;
 pub mod proxy_state;
@@ -16,5 +17,12 @@ pub mod release;
 pub mod revision;
 pub mod scaling;
 pub mod upgrade;
+=======
+pub mod mtls;
+pub mod proxy;
+pub mod proxy_version;
+pub mod revision;
+pub mod scraping;
+>>>>>>> meshcfg
 pub mod webhook;
 pub mod workload;
