@@ -127,16 +127,13 @@ pub const CAUSES: &[Cause] = &[
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
-<<<<<<< HEAD
     Cause { cause: "UPG04", effect: "UPG08", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "UPG11", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "UPG07", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "UPG08", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "UPG11", by: KeyKind::Revision },
     Cause { cause: "UPG11", effect: "UPG07", by: KeyKind::Revision },
-=======
     Cause { cause: "UPG04", effect: "POL06", by: KeyKind::Revision },
->>>>>>> meshcfg
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
@@ -157,16 +154,13 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
-<<<<<<< HEAD
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
     Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
     Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
-=======
     // What a second Istio leaves or keeps: its operator's objects, resources in its root namespace.
     Cause { cause: "CON01", effect: "POL01", by: KeyKind::Namespace },
     Cause { cause: "CON01", effect: "POL01", by: KeyKind::Definition },
     Cause { cause: "CON01", effect: "POL04", by: KeyKind::Namespace },
->>>>>>> meshcfg
     // An edit of what AKS manages broke it.
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
     // A sidecar without its restartPolicy is no sidecar.

@@ -8,21 +8,16 @@ pub mod denial;
 pub mod injection;
 pub mod istiod;
 pub mod mesh_config;
-<<<<<<< HEAD
+pub mod mtls;
 pub mod native;
 pub mod proxy;
 pub mod proxy_state;
+pub mod proxy_version;
 pub mod redirection;
 pub mod release;
 pub mod revision;
 pub mod scaling;
-pub mod upgrade;
-=======
-pub mod mtls;
-pub mod proxy;
-pub mod proxy_version;
-pub mod revision;
 pub mod scraping;
->>>>>>> meshcfg
+pub mod upgrade;
 pub mod webhook;
 pub mod workload;
