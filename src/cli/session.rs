@@ -99,7 +99,7 @@ fn prepare(
     let snapshot = match &args.from {
         Some(from) => {
             let mut snapshot = from_bundle(from, connection, scope, job.default_scope)?;
-            forget_others(&mut snapshot, &needs);
+            forget_others(&mut snapshot, &crate::sources::with_followed(&needs));
             snapshot
         }
         None => live(connection, scope, args, job.default_scope, needs, false)?.snapshot,

@@ -118,7 +118,18 @@ pub(super) fn mesh_config(text: &mut String) {
                 *text = if config.is_null() { String::new() } else { config.to_string() };
             }
         }
-        Err(_) => BROKEN.clone_into(text),
+        Err(error) => *text = unreadable(text, &error.to_string()),
+    }
+}
+
+/// A text that does not parse, without its words but with its layout, so that it is refused for the same reason and in
+/// the same place when the bundle is read.
+fn unreadable(text: &str, reason: &str) -> String {
+    const LAYOUT: &[char] = &[' ', '\t', '\n', '\r', ':', '-', ',', '[', ']', '{', '}', '"', '\''];
+    let masked: String = text.chars().map(|c| if LAYOUT.contains(&c) { c } else { 'x' }).collect();
+    match first_document(&masked) {
+        Err(other) if other.to_string() == reason => masked,
+        _ => BROKEN.to_owned(),
     }
 }
 

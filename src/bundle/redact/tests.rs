@@ -199,7 +199,19 @@ fn mesh_configuration_is_unchanged_unless_it_holds_values_of_its_owner() {
         "extensionProviders": [{"name": "o", "opentelemetry": {"http": {"path": "/p", "headers": [{"name": "auth", "value": ""}]}}},
             {"lightstep": {"accessToken": ""}}]})
     );
-    assert_eq!(config_map("istio-x", json!({"mesh": "a: [secret"}))["data"]["mesh"], "[");
+}
+
+/// What is wrong with it, and where, must be the same when the bundle is read.
+#[test]
+fn an_unreadable_mesh_configuration_keeps_its_layout_only() {
+    for (text, kept) in [
+        ("a: [secret", "x: [xxxxxx"),
+        ("a: secret\nb:\n\tc: p@ss # secret\n", "x: xxxxxx\nx:\n\tx: xxxx x xxxxxx\n"),
+        // Here the words are the fault: an unknown alias.
+        ("a: *secret", "["),
+    ] {
+        assert_eq!(config_map("istio-x", json!({"mesh": text}))["data"]["mesh"], kept);
+    }
 }
 
 #[test]
