@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::bundle::{Recorder, SourceRecorder};
-use crate::cluster::{Cluster, ListRequest, ListSink};
+use crate::cluster::{Cluster, ListSink};
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Snapshot, SourceId, StateKind};
 use crate::sources::collect::End;
-use crate::sources::{Collector, Reach, Request, SOURCES, Source};
+use crate::sources::{Collector, Reach, Request, SOURCES, Source, with_followed};
 
 /// How many lists run at once: enough to hide latency, few enough not to be throttled.
 const CONCURRENCY: usize = 8;
@@ -68,6 +68,7 @@ pub async fn gather(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Gathered {
     let mut snapshot = Snapshot { scope: plan.scope.clone(), ..Snapshot::default() };
+    let plan = &Plan { sources: with_followed(&plan.sources), ..plan.clone() };
     let mut recorder = plan.record.then(Recorder::new);
     let mut waiting: Vec<&'static Source> = SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
     let mut state = Progress { done: 0, total: waiting.len(), objects: 0 };
@@ -83,7 +84,7 @@ pub async fn gather(
             let source = waiting.remove(next);
             started.insert(source.id);
             let part = recorder.as_mut().map(|recorder| recorder.source(source.id));
-            running.push(read(cluster, source, requests(source, plan, &snapshot), plan, part));
+            running.push(read(cluster, source, requests(source, plan, &snapshot), part));
         }
         if running.is_empty() {
             break;
@@ -135,7 +136,7 @@ pub async fn gather(
 
 fn is_ready(source: &Source, plan: &Plan, finished: &BTreeSet<SourceId>) -> bool {
     match source.reach {
-        Reach::Follows(after, _) => after.iter().all(|id| finished.contains(id) || !plan.sources.contains(id)),
+        Reach::Follows(after, ..) => after.iter().all(|id| finished.contains(id) || !plan.sources.contains(id)),
         _ => true,
     }
 }
@@ -149,43 +150,22 @@ struct Requests {
 }
 
 fn requests(source: &Source, plan: &Plan, snapshot: &Snapshot) -> Requests {
-    let fallback = || Scope { namespaces: plan.fallback.clone().map(|namespace| vec![namespace]) };
-    let (first, instead) = match &source.reach {
-        Reach::Fixed(requests) => (requests(), Vec::new()),
-        Reach::OrElse(first, instead) => {
-            let narrow = if plan.scope.namespaces.is_some() { plan.scope.clone() } else { fallback() };
-            (vec![first()], instead(&narrow))
-        }
-        Reach::Follows(after, requests) => {
-            let known = after.iter().all(|id| {
-                crate::sources::source(*id).is_some_and(|s| (s.state)(snapshot).kind == StateKind::Collected)
-            });
-            return Requests { first: requests(snapshot), instead: Vec::new(), known };
-        }
-        Reach::Scoped { api, fields, metadata_only } => {
-            let list = |namespace: Option<&String>| {
-                Request::List(ListRequest {
-                    api: *api,
-                    namespace: namespace.cloned(),
-                    labels: None,
-                    fields: fields.map(str::to_owned),
-                    metadata_only: *metadata_only,
-                })
-            };
-            match &plan.scope.namespaces {
-                Some(namespaces) => (namespaces.iter().map(|n| list(Some(n))).collect(), Vec::new()),
-                None => (vec![list(None)], plan.fallback.iter().map(|n| list(Some(n))).collect()),
-            }
-        }
+    let known = match &source.reach {
+        Reach::Follows(after, ..) => after
+            .iter()
+            .all(|id| crate::sources::source(*id).is_some_and(|s| (s.state)(snapshot).kind == StateKind::Collected)),
+        _ => true,
     };
-    Requests { first, instead, known: true }
+    let narrow = plan.fallback.clone().filter(|_| plan.scope.namespaces.is_none() && source.falls_back());
+    let instead = narrow
+        .map_or_else(Vec::new, |namespace| source.requests(&Scope { namespaces: Some(vec![namespace]) }, snapshot));
+    Requests { first: source.requests(&plan.scope, snapshot), instead, known }
 }
 
 async fn read(
     cluster: &Cluster,
     source: &'static Source,
     requests: Requests,
-    plan: &Plan,
     recorder: Option<SourceRecorder>,
 ) -> Part {
     let mut part = Part {
@@ -205,7 +185,7 @@ async fn read(
         one(cluster, &mut part, &request, &mut served, &mut not_served).await;
     }
     let refused = part.end.faults.iter().all(|fault| fault.kind == FaultKind::Forbidden) && served == 0;
-    if refused && !part.end.faults.is_empty() && !requests.instead.is_empty() && plan_allows(plan, source) {
+    if refused && !part.end.faults.is_empty() && !requests.instead.is_empty() {
         let refusal = part.end.faults.remove(0);
         part.end.faults.clear();
         for request in requests.instead {
@@ -226,11 +206,6 @@ async fn read(
         part.end.faults.insert(0, refusal);
     }
     part
-}
-
-/// Falling back is for runs that did not name their namespaces; reading single namespaces by name always is fine.
-fn plan_allows(plan: &Plan, source: &Source) -> bool {
-    plan.scope.namespaces.is_none() || matches!(source.reach, Reach::OrElse(..))
 }
 
 async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut usize, not_served: &mut usize) {

@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/rights.rs"]
+mod rights;
 #[path = "lab/world.rs"]
 mod world;
 
@@ -20,17 +22,62 @@ macro_rules! worlds {
 }
 
 worlds! {
-    rev_missing: "rev-missing",
+    blocked_kind: "blocked-kind",
     both_labels: "both-labels",
-    istio_injection_only: "istio-injection-only",
-    tag: "tag",
-    tag_gone: "tag-gone",
-    removed_revision: "removed-revision",
     canary: "canary",
+    canary_without_shared_config: "canary-without-shared-config",
+    cni_missing: "cni-missing",
+    cni_old_pods: "cni-old-pods",
+    cni_unready_and_old_pods: "cni-unready-and-old-pods",
+    envoy_filter_never_applies: "envoy-filter-never-applies",
+    fine_autoscaler: "fine-autoscaler",
+    fine_canary_shared_config: "fine-canary-shared-config",
+    fine_empty_namespaces: "fine-empty-namespaces",
+    fine_nodes: "fine-nodes",
+    fine_pods: "fine-pods",
+    fine_resources: "fine-resources",
+    fine_shared_config: "fine-shared-config",
+    fine_webhooks: "fine-webhooks",
+    fine_young_pods: "fine-young-pods",
+    gateway_down: "gateway-down",
+    gateway_no_address: "gateway-no-address",
+    hpa_at_max: "hpa-at-max",
+    hpa_min_one: "hpa-min-one",
+    http_proxy_without_entry: "http-proxy-without-entry",
     injector_down: "injector-down",
     injector_missing: "injector-missing",
-    self_managed: "self-managed",
+    istio_injection_only: "istio-injection-only",
+    istiod_down_and_shared_config: "istiod-down-and-shared-config",
+    istiod_one_down: "istiod-one-down",
+    job_held_by_sidecar: "job-held-by-sidecar",
+    label_and_autoscaler: "label-and-autoscaler",
     label_later: "label-later",
+    left_over_shared_config: "left-over-shared-config",
+    no_room: "no-room",
+    old_nodes: "old-nodes",
+    osm_left_over: "osm-left-over",
+    policy_denied: "policy-denied",
+    proxy_oom: "proxy-oom",
+    proxy_port: "proxy-port",
+    proxy_uid: "proxy-uid",
+    release_failed: "release-failed",
+    removed_revision: "removed-revision",
+    resource_in_istio_system: "resource-in-istio-system",
+    resource_of_absent_revision: "resource-of-absent-revision",
+    rev_missing: "rev-missing",
+    self_managed: "self-managed",
+    shared_config_blocked: "shared-config-blocked",
+    shared_config_tabs: "shared-config-tabs",
+    shared_config_unknown_field: "shared-config-unknown-field",
+    shared_config_wrong_place: "shared-config-wrong-place",
+    sidecar_restart_policy_dropped: "sidecar-restart-policy-dropped",
+    stale_sidecars: "stale-sidecars",
+    strict_without_merge: "strict-without-merge",
+    system_namespace_labelled: "system-namespace-labelled",
+    tag: "tag",
+    tag_gone: "tag-gone",
+    telemetry_blocked: "telemetry-blocked",
+    webhook_denied: "webhook-denied",
 }
 
 #[test]
@@ -123,6 +170,13 @@ fn a_namespace_that_does_not_exist_is_a_usage_error() {
     let lab = Lab::take();
     let out = lab.asm(&["inject-check", "-n", "no-such-namespace"]);
     assert_eq!(out.code, 2, "{}{}", out.stdout, out.stderr);
+}
+
+#[test]
+fn printed_roles_are_enough_and_minimal() {
+    rights::enough_and_minimal(&["status"], &[]);
+    rights::enough_and_minimal(&["status", "-n", "audit"], &["-n", "audit"]);
+    rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn default_tag() -> Value {
     let is = |key: &str, value: &str| json!({"key": key, "operator": "In", "values": [value]});
     let not_out = json!({"key": INJECT, "operator": "NotIn", "values": ["false"]});
     json!({
-        "kind": "MutatingWebhookConfiguration",
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
         "metadata": {
             "name": "istio-revision-tag-default-aks-istio-system",
             "labels": {"istio.io/rev": R, "istio.io/tag": "default"},

@@ -16,11 +16,12 @@ use crate::snapshot::SourceId;
 
 /// Annotations whose keys contain one of these are kept; the rest can hold anything, `last-applied-configuration` a
 /// whole object.
-const KEPT_ANNOTATIONS: [&str; 6] = [
+const KEPT_ANNOTATIONS: [&str; 7] = [
     "istio.io/",
     "kubernetes.azure.com/",
     "azureservicemesh",
     "meta.helm.sh/",
+    "openservicemesh.io/",
     "prometheus.io/",
     "deployment.kubernetes.io/",
 ];
@@ -37,13 +38,25 @@ pub fn redact(id: SourceId, value: &mut Value) {
         *value = Value::Null;
         return;
     };
-    let is_config_map = matches!(id, SourceId::SystemConfigMaps | SourceId::WebhookConfigMaps)
-        && object.get("kind").is_none_or(|kind| kind == "ConfigMap");
+    let is_config_map = matches!(
+        id,
+        SourceId::SystemConfigMaps
+            | SourceId::WebhookConfigMaps
+            | SourceId::RootCertificates
+            | SourceId::SharedConfigMaps
+            | SourceId::MetricsConfigMaps
+    ) && object.get("kind").is_none_or(|kind| kind == "ConfigMap");
     if is_config_map {
         istio::config_map(object);
     } else {
         // No other kind that is read has these; a Secret would.
         object.remove("data");
+    }
+    match id {
+        SourceId::EnvoyFilters => istio::envoy_filter(object),
+        SourceId::Telemetries => istio::telemetry(object),
+        SourceId::SecretProviderClasses => istio::secret_provider_class(object),
+        _ => {}
     }
     object.remove("stringData");
     object.remove("binaryData");
@@ -218,7 +231,12 @@ fn volumes(value: &mut Value) {
                 "emptyDir" => keep(source, &["medium", "sizeLimit"]),
                 "hostPath" => keep(source, &["path", "type"]),
                 "persistentVolumeClaim" => keep(source, &["claimName", "readOnly"]),
-                "csi" => keep(source, &["driver", "readOnly"]),
+                "csi" => {
+                    keep(source, &["driver", "readOnly", "volumeAttributes"]);
+                    if let Some(attributes) = source.get_mut("volumeAttributes") {
+                        keep(attributes, &["secretProviderClass"]);
+                    }
+                }
                 "projected" => {
                     keep(source, &["sources", "defaultMode"]);
                     if let Some(Value::Array(parts)) = source.get_mut("sources") {

@@ -37,7 +37,8 @@ Read the pods' state and the last log; the reason is there. Edits to the Deploym
     run: no_ready_istiod,
 };
 
-fn inspect(revision: &Revision<'_>) -> Vec<Step> {
+/// Commands that show why istiods of a revision are not well.
+pub(super) fn look(revision: &Revision<'_>) -> Vec<Step> {
     let name = &revision.name;
     let selector = format!("app=istiod,istio.io/rev={name}");
     let mut steps = vec![Step::command(
@@ -53,10 +54,15 @@ fn inspect(revision: &Revision<'_>) -> Vec<Step> {
             ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"],
         ));
     }
+    steps
+}
+
+fn inspect(revision: &Revision<'_>) -> Vec<Step> {
+    let mut steps = look(revision);
     steps.push(Step::command(
         Risk::Restart,
         "replaces its pods; running workloads keep their configuration meanwhile",
-        ["kubectl", "rollout", "restart", &format!("deployment/istiod-{name}"), "-n", SYSTEM_NAMESPACE],
+        ["kubectl", "rollout", "restart", &format!("deployment/istiod-{}", revision.name), "-n", SYSTEM_NAMESPACE],
     ));
     steps
 }

@@ -57,12 +57,21 @@ Azure RBAC and Kubernetes RBAC roles for one namespace do not include webhooks, 
 The API server answered a list or get with 403 Forbidden. The finding names verb, resource and namespace.
 
 ## What to do
-Ask for a role with those rights (all of them are `get` and `list`), or accept that these checks were not done: `--allow-gaps` makes the exit code 0.
+Ask for a role with those rights: `kubectl asm rbac` prints it (all rights are `get` and `list`). Or accept that these checks were not done: `--allow-gaps` makes the exit code 0.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/manage-azure-rbac>, <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>",
     run: reads_denied,
 };
+
+/// The command that prints roles for what was examined.
+fn roles(lens: &Lens<'_>) -> Vec<String> {
+    let mut command: Vec<String> = ["kubectl", "asm", "rbac"].map(str::to_owned).into();
+    for namespace in lens.snapshot().scope.namespaces.iter().flatten() {
+        command.extend(["-n".to_owned(), namespace.clone()]);
+    }
+    command
+}
 
 fn reads_denied(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let mut needs = std::collections::BTreeSet::new();
@@ -91,7 +100,7 @@ fn reads_denied(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     )
     .remedy(Remedy::new(
         "ask for the rights that are missing",
-        vec![Step::command(Risk::Read, "shows what these credentials may do", ["kubectl", "auth", "can-i", "--list"])],
+        vec![Step::command(Risk::Read, "prints the roles that are enough, for whoever grants them", roles(lens))],
     ));
     for (id, need) in needs {
         let place = need.namespace.as_deref().map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));

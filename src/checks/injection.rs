@@ -17,7 +17,7 @@ pub static CHECKS: &[&Check] =
     &[&INJECTION_LABEL_ONLY, &BOTH_LABELS, &UNKNOWN_REVISION, &DEFAULT_REVISION, &POD_OPT_IN, &POD_REVISION, &AMBIENT];
 
 /// Sources of a check on namespace labels and webhooks that also counts workloads.
-const LABELS: &[SourceId] = &[
+pub const LABELS: &[SourceId] = &[
     SourceId::SystemPods,
     SourceId::SystemDeployments,
     SourceId::MutatingWebhooks,
@@ -39,22 +39,43 @@ pub fn opts_out(workload: &Workload<'_>) -> bool {
     })
 }
 
-/// A finding about a namespace's labels, with the workloads that pay for it.
-fn label_finding<'a>(
+/// Judges the labels of each namespace that is not AKS's own; all of them count as examined.
+pub fn judge_namespaces<'a>(
     lens: &Lens<'a>,
+    mut judge: impl FnMut(&'a Namespace) -> Result<Option<Finding>, Missing>,
+) -> Result<Verdict, Missing> {
+    let mut verdict = Verdict::default();
+    for namespace in lens.namespaces()? {
+        verdict.examined += 1;
+        if !lens.is_managed(&namespace.metadata.name) {
+            verdict.findings.extend(judge(namespace)?);
+        }
+    }
+    Ok(verdict)
+}
+
+/// A finding about labels that keep sidecars away, with the workloads that pay for it. They are restarted after the
+/// fix; without a fix a restart is no help.
+fn without_sidecars(
+    lens: &Lens<'_>,
     namespace: &Namespace,
     summary: String,
-    detail: &str,
-) -> (Finding, Vec<&'a Workload<'a>>) {
+    remedy: &str,
+    mut fix: Vec<Step>,
+) -> Finding {
     let name = &namespace.metadata.name;
     let without = without_proxy(lens, name);
-    let mut finding = Finding::new(Subject::cluster("Namespace", name.clone()), summary, detail)
-        .key(KeyKind::Namespace, name)
-        .maybe_impact(lens.snapshot().pods.items().map(|_| Impact {
-            namespaces: 1,
-            workloads: without.len(),
-            pods: without.iter().map(|workload| workload.pods.len() - workload.injected_pods()).sum(),
-        }));
+    let mut finding = Finding::new(
+        Subject::cluster("Namespace", name.clone()),
+        summary,
+        "New pods there get no sidecar, and Kubernetes says nothing about it.",
+    )
+    .key(KeyKind::Namespace, name)
+    .maybe_impact(lens.snapshot().pods.items().map(|_| Impact {
+        namespaces: 1,
+        workloads: without.len(),
+        pods: without.iter().map(|workload| workload.pods.len() - workload.injected_pods()).sum(),
+    }));
     for key in [REV, INJECTION] {
         if let Some(value) = namespace.metadata.label(key) {
             finding = finding.evidence(
@@ -66,7 +87,10 @@ fn label_finding<'a>(
             );
         }
     }
-    (finding, without)
+    if !fix.is_empty() {
+        fix.extend(restart(without));
+    }
+    finding.remedy(Remedy::new(remedy, fix))
 }
 
 /// A revision label that resolves: an installed revision's or a tag's webhook carries it.
@@ -108,30 +132,24 @@ With both labels the finding is INJ02. With a self-managed Istio that does look 
 fn injection_label_only(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let revisions = lens.revisions()?;
     let injectors = lens.injectors()?;
-    let mut verdict = Verdict::default();
-    for namespace in lens.namespaces()? {
+    judge_namespaces(lens, |namespace| {
         let meta = &namespace.metadata;
-        verdict.examined += 1;
-        if meta.label(INJECTION) != Some("enabled") || meta.label(REV).is_some() || lens.is_managed(&meta.name) {
-            continue;
+        if meta.label(INJECTION) != Some("enabled")
+            || meta.label(REV).is_some()
+            || injectors.iter().any(|injector| injector.takes(&meta.labels))
+        {
+            return Ok(None);
         }
-        if injectors.iter().any(|injector| injector.takes(&meta.labels)) {
-            continue;
-        }
-        let (finding, without) = label_finding(
+        let mut fix = vec![unlabel_namespace(&meta.name, INJECTION)];
+        fix.extend(recommended(revisions).map(|revision| label_namespace(&meta.name, revision)));
+        Ok(Some(without_sidecars(
             lens,
             namespace,
             format!("namespace {} has istio-injection=enabled, which the add-on ignores", meta.name),
-            "New pods there get no sidecar, and Kubernetes says nothing about it.",
-        );
-        let mut steps = vec![unlabel_namespace(&meta.name, INJECTION)];
-        if let Some(revision) = recommended(revisions) {
-            steps.push(label_namespace(&meta.name, revision));
-        }
-        steps.extend(restart(without));
-        verdict.findings.push(finding.remedy(Remedy::new("use the revision's label instead", steps)));
-    }
-    Ok(verdict)
+            "use the revision's label instead",
+            fix,
+        )))
+    })
 }
 
 static BOTH_LABELS: Check = Check {
@@ -159,27 +177,22 @@ Remove `istio-injection`, then restart the workloads.
     run: |lens| {
         // With a tag `default` there are entries that take such a namespace; without webhooks to read, the labels decide.
         let injectors = lens.injectors().unwrap_or_default();
-        let mut verdict = Verdict::default();
-        for namespace in lens.namespaces()? {
+        judge_namespaces(lens, |namespace| {
             let meta = &namespace.metadata;
-            verdict.examined += 1;
-            if meta.label(INJECTION).is_none() || meta.label(REV).is_none() || lens.is_managed(&meta.name) {
-                continue;
+            if meta.label(INJECTION).is_none()
+                || meta.label(REV).is_none()
+                || injectors.iter().any(|injector| injector.takes(&meta.labels))
+            {
+                return Ok(None);
             }
-            if injectors.iter().any(|injector| injector.takes(&meta.labels)) {
-                continue;
-            }
-            let (finding, without) = label_finding(
+            Ok(Some(without_sidecars(
                 lens,
                 namespace,
                 format!("namespace {} has istio.io/rev and istio-injection; that cancels both", meta.name),
-                "New pods there get no sidecar, and Kubernetes says nothing about it.",
-            );
-            let mut steps = vec![unlabel_namespace(&meta.name, INJECTION)];
-            steps.extend(restart(without));
-            verdict.findings.push(finding.remedy(Remedy::new("keep only the revision's label", steps)));
-        }
-        Ok(verdict)
+                "keep only the revision's label",
+                vec![unlabel_namespace(&meta.name, INJECTION)],
+            )))
+        })
     },
 };
 
@@ -213,44 +226,29 @@ When pods still run sidecars of the removed revision, the root finding is UPG04.
 
 fn unknown_revision(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let revisions = lens.revisions()?;
-    let mut verdict = Verdict::default();
-    for namespace in lens.namespaces()? {
+    let installed = names(revisions.iter().map(|revision| revision.name.as_str()));
+    judge_namespaces(lens, |namespace| {
         let meta = &namespace.metadata;
-        verdict.examined += 1;
-        let Some(value) = meta.label(REV) else { continue };
-        if value == "default"
-            || meta.label(INJECTION).is_some()
-            || lens.is_managed(&meta.name)
-            || resolves(lens, value)?
-        {
-            continue;
+        let Some(value) = meta.label(REV) else { return Ok(None) };
+        if value == "default" || meta.label(INJECTION).is_some() || resolves(lens, value)? {
+            return Ok(None);
         }
-        let (finding, without) = label_finding(
+        let fix = recommended(revisions).map(|revision| label_namespace(&meta.name, revision));
+        let finding = without_sidecars(
             lens,
             namespace,
             format!("namespace {} asks for revision {value}, which does not exist here", meta.name),
-            "New pods there get no sidecar, and Kubernetes says nothing about it.",
+            "point the label at an installed revision",
+            fix.into_iter().collect(),
         );
-        let installed = names(revisions.iter().map(|revision| revision.name.as_str()));
-        let mut steps = Vec::new();
-        if let Some(revision) = recommended(revisions) {
-            steps.push(label_namespace(&meta.name, revision));
-            steps.extend(restart(without));
-        }
-        verdict.findings.push(
-            finding
-                .key(KeyKind::Revision, value)
-                .evidence(
-                    SourceId::SystemDeployments,
-                    format!("namespace/{SYSTEM_NAMESPACE}"),
-                    "installed revisions",
-                    installed,
-                    None,
-                )
-                .remedy(Remedy::new("point the label at an installed revision", steps)),
-        );
-    }
-    Ok(verdict)
+        Ok(Some(finding.key(KeyKind::Revision, value).evidence(
+            SourceId::SystemDeployments,
+            format!("namespace/{SYSTEM_NAMESPACE}"),
+            "installed revisions",
+            installed.clone(),
+            None,
+        )))
+    })
 }
 
 static DEFAULT_REVISION: Check = Check {
@@ -277,30 +275,20 @@ Name the revision in the label, then restart the workloads.
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://istio.io/latest/docs/setup/upgrade/canary/#stable-revision-labels>",
     run: |lens| {
         let revisions = lens.revisions()?;
-        let mut verdict = Verdict::default();
-        for namespace in lens.namespaces()? {
+        judge_namespaces(lens, |namespace| {
             let meta = &namespace.metadata;
-            verdict.examined += 1;
-            if meta.label(REV) != Some("default") || lens.is_managed(&meta.name) || resolves(lens, "default")? {
-                continue;
+            if meta.label(REV) != Some("default") || meta.label(INJECTION).is_some() || resolves(lens, "default")? {
+                return Ok(None);
             }
-            if meta.label(INJECTION).is_some() {
-                continue;
-            }
-            let (finding, without) = label_finding(
+            let fix = recommended(revisions).map(|revision| label_namespace(&meta.name, revision));
+            Ok(Some(without_sidecars(
                 lens,
                 namespace,
                 format!("namespace {} asks for revision default, which the add-on does not have", meta.name),
-                "New pods there get no sidecar, and Kubernetes says nothing about it.",
-            );
-            let mut steps = Vec::new();
-            if let Some(revision) = recommended(revisions) {
-                steps.push(label_namespace(&meta.name, revision));
-                steps.extend(restart(without));
-            }
-            verdict.findings.push(finding.remedy(Remedy::new("name the revision in the label", steps)));
-        }
-        Ok(verdict)
+                "name the revision in the label",
+                fix.into_iter().collect(),
+            )))
+        })
     },
 };
 

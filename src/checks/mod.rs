@@ -1,13 +1,33 @@
 //! The registry. An area file holds its checks: a static record, a pure function and its page, side by side.
 
+mod admission;
+mod capacity;
+mod certificates;
+mod cni;
+mod compatibility;
 mod conflicts;
 mod control_plane;
 mod environment;
+mod handover;
+mod ingress;
 mod injection;
+mod istiod_start;
+mod istiods;
+mod leftovers;
+mod mesh_config;
+mod namespaces;
+mod native_sidecars;
+mod pod_security;
+mod pod_settings;
+mod policy;
 mod proxies;
 mod remedies;
+mod restart_policy;
 mod revision;
+mod roots;
+mod sidecars;
 mod stranded;
+mod telemetry;
 mod upgrade;
 mod webhooks;
 
@@ -22,13 +42,31 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
         control_plane::CHECKS,
+        istiod_start::CHECKS,
+        istiods::CHECKS,
         conflicts::CHECKS,
+        roots::CHECKS,
+        certificates::CHECKS,
         webhooks::CHECKS,
+        admission::CHECKS,
         upgrade::CHECKS,
+        handover::CHECKS,
+        leftovers::CHECKS,
+        mesh_config::CHECKS,
+        policy::CHECKS,
         injection::CHECKS,
         stranded::CHECKS,
+        namespaces::CHECKS,
+        cni::CHECKS,
+        native_sidecars::CHECKS,
         proxies::CHECKS,
+        sidecars::CHECKS,
+        pod_settings::CHECKS,
+        ingress::CHECKS,
+        capacity::CHECKS,
+        telemetry::CHECKS,
         revision::CHECKS,
+        compatibility::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -43,18 +81,86 @@ pub fn by_code(code: &str) -> Option<&'static Check> {
 
 /// Causes before consequences: the first row that fits wins.
 pub const CAUSES: &[Cause] = &[
-    // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
+    // What keeps istiod from starting or staying: none is left, or only one.
+    Cause { cause: "CP11", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CA05", effect: "CP05", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CP03", effect: "CP01", by: KeyKind::Revision },
+    Cause { cause: "CP11", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP03", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CAP02", effect: "CP02", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP07", by: KeyKind::Revision },
+    // Helm waits for these pods, then gives up.
+    Cause { cause: "CP11", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP05", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP03", effect: "CP09", by: KeyKind::Revision },
+    Cause { cause: "CP01", effect: "CP09", by: KeyKind::Revision },
+    // Too few ready pods: no eviction is allowed, and without any there are no metrics.
+    Cause { cause: "CP01", effect: "CAP03", by: KeyKind::Revision },
+    Cause { cause: "CP02", effect: "CAP03", by: KeyKind::Revision },
+    Cause { cause: "ING02", effect: "CAP03", by: KeyKind::Object },
+    Cause { cause: "CAP02", effect: "CAP03", by: KeyKind::Object },
+    Cause { cause: "CP01", effect: "CAP01", by: KeyKind::Revision },
+    Cause { cause: "CP04", effect: "CAP01", by: KeyKind::Revision },
+    Cause { cause: "ING02", effect: "CAP01", by: KeyKind::Object },
+    // A gateway is not ready before istiod has configured it, and has no proxy without the injector.
+    Cause { cause: "CP01", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "WHK01", effect: "ING02", by: KeyKind::Revision },
+    Cause { cause: "INJ11", effect: "ING02", by: KeyKind::Workload },
+    // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
     Cause { cause: "CP01", effect: "CP06", by: KeyKind::Revision },
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "INJ11", by: KeyKind::Revision },
     Cause { cause: "WHK02", effect: "INJ11", by: KeyKind::Webhook },
+    // Somebody else's webhook keeps gateways from starting.
+    Cause { cause: "WHK05", effect: "ING02", by: KeyKind::Workload },
+    // The root has ended, or the webhook has another one: the API server does not trust the injector.
+    Cause { cause: "CA02", effect: "WHK03", by: KeyKind::Object },
+    Cause { cause: "WHK03", effect: "INJ11", by: KeyKind::Webhook },
+    // Nobody writes the root certificate into namespaces.
+    Cause { cause: "CP01", effect: "CA03", by: KeyKind::Revision },
     // A removed revision: its proxies are orphaned, labels and tags still point to it.
     Cause { cause: "UPG04", effect: "WHK02", by: KeyKind::Revision },
     Cause { cause: "UPG04", effect: "INJ03", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG08", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG11", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "UPG07", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "UPG08", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "UPG11", by: KeyKind::Revision },
+    Cause { cause: "UPG11", effect: "UPG07", by: KeyKind::Revision },
     // An open upgrade: what is left on the old revision.
     Cause { cause: "UPG01", effect: "UPG02", by: KeyKind::Revision },
     Cause { cause: "UPG01", effect: "UPG03", by: KeyKind::Revision },
+    Cause { cause: "UPG01", effect: "UPG08", by: KeyKind::Revision },
+    // One way out of a revision: what else is wrong with it, and how sure the table is, belongs to the same upgrade.
+    Cause { cause: "REV01", effect: "REV03", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV04", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV06", by: KeyKind::Revision },
+    Cause { cause: "REV01", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV02", by: KeyKind::Revision },
+    Cause { cause: "REV03", effect: "REV07", by: KeyKind::Revision },
+    Cause { cause: "REV02", effect: "REV07", by: KeyKind::Revision },
+    // A proxy that starts needs its istiod, its ports and some memory.
+    Cause { cause: "CP01", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "PRX04", by: KeyKind::Revision },
+    Cause { cause: "PRX06", effect: "PRX04", by: KeyKind::Workload },
+    Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
+    // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
+    Cause { cause: "CNI01", effect: "CNI03", by: KeyKind::Node },
+    Cause { cause: "CNI02", effect: "CNI03", by: KeyKind::Node },
+    // An edit of what AKS manages broke it.
+    Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
+    // A sidecar without its restartPolicy is no sidecar.
+    Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
+    // A second Istio that works takes the same namespaces, and writes its own root into them.
+    Cause { cause: "CON01", effect: "WHK04", by: KeyKind::Webhook },
+    Cause { cause: "CON01", effect: "CA03", by: KeyKind::Namespace },
 ];

@@ -42,6 +42,21 @@ pub fn reconcile(what: &str) -> Step {
     )
 }
 
+/// Restarts the istiods of revisions.
+pub fn restart_istiod(revisions: &[crate::mesh::control_plane::Revision<'_>], what: &str) -> Vec<Step> {
+    revisions
+        .iter()
+        .map(|revision| {
+            let deployment = format!("deployment/istiod-{}", revision.name);
+            Step::command(
+                Risk::Restart,
+                format!("restarts istiod of {}, which {what}", revision.name),
+                ["kubectl", "rollout", "restart", &deployment, "-n", SYSTEM_NAMESPACE],
+            )
+        })
+        .collect()
+}
+
 /// Restarts workloads, each the way its owner allows; several of one kind in a namespace share a command.
 pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>) -> Vec<Step> {
     let mut rollouts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -105,6 +120,16 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Somebody else's text as evidence: on one line, and of a length that a person reads.
+pub fn quote(text: &str) -> String {
+    const CAP: usize = 400;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(CAP) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 /// Names in a sentence: all of them up to five, then how many more.
 pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let all: Vec<_> = names.into_iter().collect();
@@ -112,4 +137,27 @@ pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
         return all.join(", ");
     }
     format!("{} and {} more", all[..5].join(", "), all.len() - 5)
+}
+
+/// Name of the ConfigMap by which users set the mesh configuration of a revision.
+pub fn shared_config_map(revision: &str) -> String {
+    format!("istio-shared-configmap-{revision}")
+}
+
+/// Copies the shared mesh configuration of one revision to another one. `kubectl apply` leaves out what the API server
+/// has written into the copied object.
+pub fn copy_shared_config_map(from: &str, to: &str) -> Step {
+    let (old, new) = (shared_config_map(from), shared_config_map(to));
+    let copy =
+        format!("kubectl get configmap {old} -n {SYSTEM_NAMESPACE} -o yaml | sed s/{old}/{new}/g | kubectl apply -f -");
+    Step::command(Risk::Change, format!("gives {to} the mesh configuration of {from}"), ["sh", "-c", copy.as_str()])
+}
+
+/// `az aks mesh upgrade complete` or `rollback`.
+pub fn end_upgrade(verb: &str, text: impl Into<String>) -> Step {
+    Step::command(
+        Risk::Change,
+        text,
+        ["az", "aks", "mesh", "upgrade", verb, "-g", "<resource-group>", "-n", "<cluster>"],
+    )
 }

@@ -13,7 +13,7 @@ pub static CHECKS: &[&Check] = &[&PAST_END_OF_LIFE, &NEWER_THAN_TABLE];
 
 /// Revisions that are installed, and those that running proxies name; whoever may see only a namespace still learns
 /// about the revisions used there. The value tells where a revision was seen.
-fn seen(lens: &Lens<'_>) -> Result<BTreeMap<String, (SourceId, String)>, Missing> {
+pub(super) fn seen(lens: &Lens<'_>) -> Result<BTreeMap<String, (SourceId, String)>, Missing> {
     let snapshot = lens.snapshot();
     let mut found = BTreeMap::new();
     let installed = lens.revisions();
@@ -45,7 +45,7 @@ static PAST_END_OF_LIFE: Check = Check {
     area: Area::Revision,
     severity: Severity::Error,
     inputs: &[SourceId::Pods],
-    uses: &[SourceId::SystemPods, SourceId::SystemDeployments],
+    uses: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::Version, SourceId::SystemConfigMaps],
     docs: "## What it means
 Microsoft no longer supports a revision that is in use: it gets no security fixes, and AKS may refuse operations on it.
 
@@ -56,7 +56,7 @@ A revision is supported until six weeks after the second one after it is availab
 The revision is compared with the dated table inside the tool. Dates published as a month are approximate, and a table older than 90 days may have been overtaken: then it is a warning. The summary says which table was used; `--facts FILE` gives a newer one.
 
 ## What to do
-Start a canary upgrade to the next supported revision, move the namespaces, complete it.
+Start an upgrade to one of the revisions that may follow, move the namespaces, complete it. One may go to the next revision or the one after it; when the next one has ended too, only to the nearest supported one; when Kubernetes is too old for all of them, the cluster is upgraded first. Is an upgrade open already, it only has to be completed.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
@@ -85,39 +85,14 @@ fn past_end_of_life(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let detail = if sure {
             "It gets no security fixes any more.".to_owned()
         } else {
-            format!("The table is of {}; az tells what is offered today.", facts.as_of)
+            let doubt = if known.end_of_life.exact { "" } else { "Microsoft published only the month. " };
+            format!("{doubt}Ask az what is offered today.")
         };
         findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)
                 .key(KeyKind::Revision, name)
                 .at_most(if sure { Severity::Error } else { Severity::Warning })
-                .remedy(Remedy::new(
-                    "upgrade to a supported revision",
-                    vec![
-                        Step::command(
-                            Risk::Read,
-                            "shows which revisions this cluster can go to",
-                            ["az", "aks", "mesh", "get-upgrades", "-g", "<resource-group>", "-n", "<cluster>"],
-                        ),
-                        Step::command(
-                            Risk::Change,
-                            "installs the new revision beside the old one; workloads move later",
-                            [
-                                "az",
-                                "aks",
-                                "mesh",
-                                "upgrade",
-                                "start",
-                                "-g",
-                                "<resource-group>",
-                                "-n",
-                                "<cluster>",
-                                "--revision",
-                                "<revision>",
-                            ],
-                        ),
-                    ],
-                ))
+                .remedy(super::compatibility::leave(lens, name))
                 .evidence(
                     *source,
                     object.clone(),

@@ -20,7 +20,7 @@ pub static CHECKS: &[&Check] = &[&WITHOUT_PROXY, &PROXY_NOT_ASKED, &REFUSED];
 const FRESH: SignedDuration = SignedDuration::from_mins(20);
 
 /// Workloads with a verdict.
-const VERDICTS: &[SourceId] = &[
+pub const VERDICTS: &[SourceId] = &[
     SourceId::MutatingWebhooks,
     SourceId::SystemServices,
     SourceId::SystemEndpoints,
@@ -31,7 +31,8 @@ const VERDICTS: &[SourceId] = &[
     SourceId::StatefulSets,
     SourceId::DaemonSets,
 ];
-const VERDICTS_USE: &[SourceId] = &[
+/// What makes a verdict better, but is not needed for it.
+pub const VERDICTS_USE: &[SourceId] = &[
     SourceId::ReplicaSets,
     SourceId::Jobs,
     SourceId::CronJobs,
@@ -40,15 +41,18 @@ const VERDICTS_USE: &[SourceId] = &[
     SourceId::WebhookConfigMaps,
 ];
 
-fn label(workload: &Workload<'_>) -> String {
+/// A workload in a sentence.
+pub fn label(workload: &Workload<'_>) -> String {
     format!("{}/{} in {}", workload.kind.to_lowercase(), workload.name, workload.namespace)
 }
 
-fn object(workload: &Workload<'_>) -> String {
+/// A workload as an object of evidence.
+pub fn object(workload: &Workload<'_>) -> String {
     format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name)
 }
 
-fn impact(pods: usize) -> Impact {
+/// Pods of one workload.
+pub fn impact(pods: usize) -> Impact {
     Impact { namespaces: 1, workloads: 1, pods }
 }
 
@@ -258,7 +262,7 @@ fn refusals<'a>(lens: &Lens<'a>) -> Result<BTreeMap<String, (Option<Timestamp>, 
         .collect();
     let mut found: BTreeMap<String, (Option<Timestamp>, &str)> = BTreeMap::new();
     for event in snapshot.refusal_events.items().unwrap_or_default() {
-        if !(event.message.contains("failed calling webhook") && event.message.contains("sidecar-injector.istio.io")) {
+        if !is_injector_failure(&event.message.as_str()) {
             continue;
         }
         let about = &event.involved_object;
@@ -275,6 +279,11 @@ fn refusals<'a>(lens: &Lens<'a>) -> Result<BTreeMap<String, (Option<Timestamp>, 
     Ok(found)
 }
 
+/// Whether the API server says that it could not ask Istio's injector.
+fn is_injector_failure(message: &&str) -> bool {
+    message.contains("failed calling webhook") && message.contains("sidecar-injector.istio.io")
+}
+
 fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let refusals = refusals(lens)?;
     let known = lens.rules().is_ok();
@@ -289,15 +298,26 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         // read. A fresh one counts although istiod looks well: then the way from the API server to it is cut.
         let fresh = refusal.and_then(|(seen, _)| *seen).is_some_and(|seen| lens.now().duration_since(seen) < FRESH);
         let unreachable = if known { workload.next.is_blocked() || fresh } else { refusal.is_some() };
-        let refused = workload.missing() > 0 && unreachable;
+        // A blocked rollout keeps its old pods, so that none is missing.
+        let blocked =
+            workload.controller.and_then(|controller| controller.failure.as_deref()).filter(is_injector_failure);
+        let refused = (workload.missing() > 0 || blocked.is_some()) && unreachable;
         if !refused || opts_out(workload) && !workload.next.is_blocked() {
             continue;
         }
         let wanted = workload.controller.and_then(|controller| controller.desired).unwrap_or_default();
         let mut finding = Finding::new(
             subject(workload),
-            format!("{}: {} of {wanted} pods, the injector cannot be reached", label(workload), workload.pods.len()),
-            "Kubernetes refuses to create the missing ones.",
+            if workload.missing() > 0 {
+                format!("{}: {} of {wanted} pods, the injector cannot be reached", label(workload), workload.pods.len())
+            } else {
+                format!("{}: its rollout is stuck, the injector cannot be reached", label(workload))
+            },
+            if workload.missing() > 0 {
+                "Kubernetes refuses to create the missing ones."
+            } else {
+                "Kubernetes refuses to create its new pods; the old ones go on."
+            },
         )
         .key(KeyKind::Workload, workload_key(workload))
         .impact(impact(workload.missing() as usize))
@@ -313,6 +333,15 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         if let Some(webhook) = &workload.next.webhook {
             finding = finding.key(KeyKind::Webhook, webhook);
+        }
+        if let Some(message) = blocked.filter(|_| refusal.is_none()) {
+            finding = finding.evidence(
+                SourceId::Deployments,
+                object(workload),
+                "condition ReplicaFailure",
+                super::remedies::quote(message),
+                None,
+            );
         }
         if let Some((_, message)) = refusal {
             finding = finding.evidence(SourceId::RefusalEvents, object(workload), "event FailedCreate", *message, None);

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remedies::{count, label_namespace, names, restart, set_tag, subject};
+use super::remedies::{count, end_upgrade, label_namespace, names, restart, set_tag, subject};
 use crate::engine::finding::{Impact, KeyKind};
-use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::{Revision, recommended, tags};
 use crate::mesh::injection::REV;
 use crate::mesh::proxy::ProxyKind;
@@ -29,11 +29,23 @@ const WITH_WORKLOADS: &[SourceId] = &[
 ];
 
 /// Old and new revision of an open upgrade.
-fn canary<'l>(lens: &Lens<'l>) -> Result<Option<(&'l Revision<'l>, &'l Revision<'l>)>, Missing> {
+pub(super) fn canary<'l>(lens: &Lens<'l>) -> Result<Option<(&'l Revision<'l>, &'l Revision<'l>)>, Missing> {
     Ok(match lens.revisions()? {
         [old, .., new] => Some((old, new)),
         _ => None,
     })
+}
+
+/// When support of the old revision ends, where that is near enough to be a deadline for the upgrade.
+fn ends(lens: &Lens<'_>, revision: &str) -> String {
+    let near = |days: &i32| (0..=super::compatibility::SOON_DAYS).contains(days);
+    match (lens.facts().days_left(revision, lens.now()).filter(near), lens.facts().revisions.get(revision)) {
+        (Some(_), Some(known)) => {
+            let about = if known.end_of_life.exact { "on" } else { "about" };
+            format!(" Support of {revision} ends {about} {}.", known.end_of_life.date)
+        }
+        _ => String::new(),
+    }
 }
 
 static CANARY_OPEN: Check = Check {
@@ -64,21 +76,18 @@ Move namespaces and workloads (UPG02 and UPG03 list what is left), then complete
         let days = new.since().map(|since| (lens.now().as_second() - since.as_second()) / 86_400);
         let long = days.is_some_and(|days| days >= LONG_DAYS);
         let since = days.map_or_else(String::new, |days| format!(" for {}", count(usize::try_from(days).unwrap_or_default(), "day")));
-        let az = |verb: &str, text: &str| {
-            Step::command(Risk::Change, text, ["az", "aks", "mesh", "upgrade", verb, "-g", "<resource-group>", "-n", "<cluster>"])
-        };
         let finding = Finding::new(
             Subject::cluster("Revision", new.name.clone()),
             format!("an upgrade from {} to {} is open{since}", old.name, new.name),
-            "Both revisions run until it is completed or rolled back.",
+            format!("Both revisions run until it is completed or rolled back.{}", ends(lens, &old.name)),
         )
         .key(KeyKind::Revision, &old.name)
         .at_most(if long { Severity::Warning } else { Severity::Info })
         .remedy(Remedy::new(
             "complete it once nothing is left on the old revision, or roll back",
             vec![
-                az("complete", &format!("removes {}; what is still on it drops out of the mesh", old.name)),
-                az("rollback", &format!("or instead: removes {}", new.name)),
+                end_upgrade("complete", format!("removes {}; what is still on it drops out of the mesh", old.name)),
+                end_upgrade("rollback", format!("or instead: removes {}", new.name)),
             ],
         ))
         .evidence(

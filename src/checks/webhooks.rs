@@ -20,7 +20,8 @@ const INPUTS: &[SourceId] = &[
     SourceId::SystemDeployments,
 ];
 
-fn webhook(injector: &Injector<'_>) -> Subject {
+/// A webhook configuration as a subject.
+pub(super) fn webhook(injector: &Injector<'_>) -> Subject {
     Subject::cluster("MutatingWebhookConfiguration", injector.name())
 }
 
@@ -166,7 +167,7 @@ fn service_gone(lens: &Lens<'_>) -> Result<Verdict, Missing> {
 }
 
 /// Namespaces that the webhook's selectors take in as a whole.
-fn used_by<'a>(lens: &Lens<'a>, injector: &Injector<'_>) -> Vec<&'a str> {
+pub(super) fn used_by<'a>(lens: &Lens<'a>, injector: &Injector<'_>) -> Vec<&'a str> {
     let name = injector.tag.as_deref().unwrap_or(&injector.revision);
     let namespaces = lens.optional(SourceId::Namespaces, &lens.snapshot().namespaces);
     namespaces

@@ -52,7 +52,19 @@ enum Expect {
     None,
 }
 
-const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
+/// What its view needs besides the checks.
+pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
+
+/// Checks that have to do with injection.
+pub const AREAS: &[Area] = &[
+    Area::Environment,
+    Area::ControlPlane,
+    Area::Injection,
+    Area::Webhooks,
+    Area::Upgrade,
+    Area::Proxies,
+    Area::Conflicts,
+];
 
 /// Which workloads are asked about.
 struct Filter {
@@ -95,15 +107,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             }
             concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
-        areas: Some(&[
-            Area::Environment,
-            Area::ControlPlane,
-            Area::Injection,
-            Area::Webhooks,
-            Area::Upgrade,
-            Area::Proxies,
-            Area::Conflicts,
-        ]),
+        areas: Some(AREAS),
     };
     let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
     let rows = shown.into_inner();

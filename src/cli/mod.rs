@@ -7,6 +7,7 @@ mod explain;
 mod generate;
 mod inject_check;
 mod manifest;
+mod rbac;
 mod session;
 mod status;
 mod ui;
@@ -39,6 +40,7 @@ enum Command {
     Status(status::StatusArgs),
     InjectCheck(inject_check::InjectCheckArgs),
     Capture(capture::CaptureArgs),
+    Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
     Version(version::VersionArgs),
     Completion(CompletionArgs),
@@ -88,6 +90,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Status(args) => status::run(connection, &args),
         Command::InjectCheck(args) => inject_check::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
+        Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Generate(args) => generate::run(&args),

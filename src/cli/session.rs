@@ -94,11 +94,7 @@ fn prepare(
 ) -> Result<(Report, Policy), ErrorDocument> {
     let facts = load_facts(args.facts.as_deref())?;
     let selected = select(&args.only, &args.skip, job.areas)?;
-    let mut needs: BTreeSet<SourceId> = job.view_needs.iter().copied().flatten().copied().collect();
-    needs.insert(SourceId::Version);
-    for check in &selected {
-        needs.extend(check.inputs.iter().chain(check.uses));
-    }
+    let needs = needs(job.view_needs, &selected);
     let start = Instant::now();
     let snapshot = match &args.from {
         Some(from) => {
@@ -142,6 +138,12 @@ fn prepare(
     Ok((report, policy))
 }
 
+/// The sources that a view and checks need.
+pub fn needs(view: &[&[SourceId]], checks: &[&'static Check]) -> BTreeSet<SourceId> {
+    let of_checks = checks.iter().flat_map(|check| check.inputs.iter().chain(check.uses));
+    view.iter().copied().flatten().chain(of_checks).chain(&[SourceId::Version]).copied().collect()
+}
+
 fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
     let wrong = |message: String| ErrorDocument {
         kind: "facts".to_owned(),
@@ -159,7 +161,10 @@ fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
 }
 
 /// The checks that `--only` and `--skip` leave.
-fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Result<Vec<&'static Check>, ErrorDocument> {
+///
+/// # Errors
+/// When a word is neither a code nor an area.
+pub fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Result<Vec<&'static Check>, ErrorDocument> {
     let known = |word: &String| {
         checks::all()
             .any(|check| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))

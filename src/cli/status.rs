@@ -33,7 +33,8 @@ pub struct StatusArgs {
 }
 
 /// What the inventory shows.
-const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
+/// What its view needs besides the checks.
+pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
 
 /// Runs `status`.
 pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {

@@ -161,6 +161,10 @@ pub enum KeyKind {
     Webhook,
     /// A custom resource definition.
     Definition,
+    /// A node.
+    Node,
+    /// Any other object, `Kind/namespace/name` or `Kind/name`.
+    Object,
 }
 
 /// What findings are joined by.

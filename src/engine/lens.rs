@@ -9,6 +9,7 @@ use crate::engine::finding::Impact;
 use crate::facts::Facts;
 use crate::mesh::control_plane::{self, Revision};
 use crate::mesh::injection::Rules;
+use crate::mesh::mesh_config::{self, MeshConfig};
 use crate::mesh::revision::AsmRevision;
 use crate::mesh::webhook::Injector;
 use crate::mesh::workload::{self, Workload};
@@ -87,6 +88,8 @@ pub struct Lens<'a> {
 
 /// Sources of [`Lens::revisions`].
 pub const REVISIONS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments];
+/// Sources of [`Lens::mesh_configs`].
+pub const MESH_CONFIGS: &[SourceId] = &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::SystemConfigMaps];
 /// Sources of [`Lens::workloads`]; verdicts in them are unknown unless [`Lens::rules`] is asked for too.
 pub const WORKLOADS: &[SourceId] =
     &[SourceId::Pods, SourceId::Deployments, SourceId::StatefulSets, SourceId::DaemonSets, SourceId::Namespaces];
@@ -168,6 +171,25 @@ impl<'a> Lens<'a> {
         Ok(())
     }
 
+    /// Demands that sources were read, where the server serves them: for kinds of which a cluster may have some.
+    ///
+    /// # Errors
+    /// The first one that could not be read; none of them being served is [`StateKind::NotServed`].
+    pub fn need_served(&self, sources: &[SourceId]) -> Result<(), Missing> {
+        self.touched.borrow_mut().extend(sources);
+        let kind = |id: SourceId| source(id).map_or(StateKind::NotRequested, |s| (s.state)(self.world.snapshot).kind);
+        let failed = |id: &&SourceId| !matches!(kind(**id), StateKind::Collected | StateKind::NotServed);
+        if let Some(id) = sources.iter().find(failed) {
+            return Err(Missing { source: *id, kind: kind(*id) });
+        }
+        match sources.first() {
+            Some(first) if sources.iter().all(|id| kind(*id) == StateKind::NotServed) => {
+                Err(Missing { source: *first, kind: StateKind::NotServed })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Demands that sources were read completely: what is judged by its absence must not have been left out.
     fn need_whole(&self, sources: &[SourceId]) -> Result<(), Missing> {
         self.need(sources)?;
@@ -193,6 +215,16 @@ impl<'a> Lens<'a> {
     pub fn revisions(&self) -> Result<&'a [Revision<'a>], Missing> {
         self.need_whole(REVISIONS)?;
         Ok(&self.world.revisions)
+    }
+
+    /// The mesh configuration of each of the add-on's revisions. Parsed at every call: few checks ask, and the texts are
+    /// short.
+    ///
+    /// # Errors
+    /// When revisions or the ConfigMaps of the add-on's namespace could not be read.
+    pub fn mesh_configs(&self) -> Result<Vec<MeshConfig<'a>>, Missing> {
+        self.need(MESH_CONFIGS)?;
+        Ok(mesh_config::mesh_configs(self.world.snapshot, &self.world.revisions))
     }
 
     /// Workloads of the examined namespaces.

@@ -28,6 +28,22 @@ pub enum Area {
     Proxies,
     /// CON: conflicts.
     Conflicts,
+    /// CAP: room for istiod and for sidecars.
+    Capacity,
+    /// CFG: the managed and the shared mesh configuration.
+    MeshConfig,
+    /// POL: what the add-on allows in Istio's custom resources.
+    Policy,
+    /// CA: the mesh's certificate authority.
+    Certificates,
+    /// CNI: init containers or Istio's CNI plugin.
+    Cni,
+    /// NSC: sidecars as init containers.
+    NativeSidecars,
+    /// ING: ingress gateways.
+    Ingress,
+    /// TEL: metrics, traces and access logs.
+    Telemetry,
 }
 
 impl Area {
@@ -43,6 +59,14 @@ impl Area {
             Self::Upgrade => "UPG",
             Self::Proxies => "PRX",
             Self::Conflicts => "CON",
+            Self::Capacity => "CAP",
+            Self::MeshConfig => "CFG",
+            Self::Policy => "POL",
+            Self::Certificates => "CA",
+            Self::Cni => "CNI",
+            Self::NativeSidecars => "NSC",
+            Self::Ingress => "ING",
+            Self::Telemetry => "TEL",
         }
     }
 
@@ -58,6 +82,14 @@ impl Area {
             Self::Upgrade => "Upgrade",
             Self::Proxies => "Proxies",
             Self::Conflicts => "Conflicts",
+            Self::Capacity => "Capacity",
+            Self::MeshConfig => "Mesh configuration",
+            Self::Policy => "Custom resources",
+            Self::Certificates => "Certificates",
+            Self::Cni => "Traffic redirection",
+            Self::NativeSidecars => "Native sidecars",
+            Self::Ingress => "Ingress",
+            Self::Telemetry => "Telemetry",
         }
     }
 }

@@ -90,7 +90,7 @@ fn judge(world: &World<'_>, check: &Check, verdict: Verdict) -> (Status, usize, 
         finding.remedy.link = format!("kubectl asm explain {}", check.code);
     }
     let partial =
-        check.inputs.iter().find(|id| source(**id).is_some_and(|source| !(source.state)(world.snapshot).is_complete()));
+        check.inputs.iter().find(|id| source(**id).is_some_and(|source| (source.state)(world.snapshot).is_partial()));
     let status = match (findings.is_empty(), partial, examined) {
         (false, ..) => Status::Failed,
         (true, Some(id), _) => Status::NotChecked(read_in_part(*id)),

@@ -1,11 +1,15 @@
 //! Dated tables: what Microsoft supports, until when. One YAML file inside the binary, extended by `--facts FILE`.
 
+mod policy;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+pub use policy::{FieldPolicy, Tier};
 
 const BUILT_IN: &str = include_str!("facts.yaml");
 /// The only schema this version reads.
@@ -21,6 +25,18 @@ pub struct Facts {
     /// Revisions by name.
     #[serde(default)]
     pub revisions: BTreeMap<String, RevisionFacts>,
+    /// The newest known patch by revision.
+    #[serde(default)]
+    pub patches: BTreeMap<String, Patch>,
+    /// Weaknesses that a patch fixes, by their published name.
+    #[serde(default)]
+    pub advisories: BTreeMap<String, Advisory>,
+    /// What may be set in the shared mesh configuration.
+    #[serde(default)]
+    pub mesh_config: FieldPolicy,
+    /// What may be set in Telemetry resources.
+    #[serde(default)]
+    pub telemetry: FieldPolicy,
     /// SHA-256 over the files the tables come from, first 12 hexadecimal digits.
     #[serde(skip)]
     pub hash: String,
@@ -36,6 +52,29 @@ pub struct RevisionFacts {
     pub end_of_life: EndOfLife,
     /// Kubernetes minors it supports.
     pub kubernetes: KubernetesRange,
+    /// Kubernetes minors it supports on clusters with long-term support, where these are more.
+    #[serde(default)]
+    pub long_term_support: Option<KubernetesRange>,
+}
+
+/// A patch of a revision.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// Version such as `1.30.2-2`.
+    pub version: String,
+    /// The day of the AKS release that carries it.
+    pub published: Date,
+}
+
+/// A published weakness.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Advisory {
+    /// The day of the AKS release that fixes it.
+    pub published: Date,
+    /// The first version without it, by revision.
+    pub fixed_in: BTreeMap<String, String>,
 }
 
 /// End of support.
@@ -105,6 +144,10 @@ impl Facts {
         let overlay = Self::parse(text, name)?;
         facts.as_of = overlay.as_of;
         facts.revisions.extend(overlay.revisions);
+        facts.patches.extend(overlay.patches);
+        facts.advisories.extend(overlay.advisories);
+        facts.mesh_config.extend(overlay.mesh_config);
+        facts.telemetry.extend(overlay.telemetry);
         facts.hash = hash(&[BUILT_IN, text]);
         Ok(facts)
     }
@@ -135,10 +178,29 @@ impl Facts {
         }
     }
 
+    /// How many days of support a revision has left, by the date in the table; negative after its end.
+    #[must_use]
+    pub fn days_left(&self, revision: &str, now: Timestamp) -> Option<i32> {
+        Some((self.revisions.get(revision)?.end_of_life.date - date_of(now)).get_days())
+    }
+
+    /// Whether a revision's AKS release has begun.
+    #[must_use]
+    pub fn is_released(&self, revision: &str, now: Timestamp) -> bool {
+        // `YYYY-MM` orders as text.
+        self.revisions.get(revision).is_some_and(|known| known.release <= now.strftime("%Y-%m").to_string())
+    }
+
+    /// How many days ago the tables were true.
+    #[must_use]
+    pub fn age_days(&self, now: Timestamp) -> i32 {
+        (date_of(now) - self.as_of).get_days()
+    }
+
     /// Whether the table is so old that a date in it may have moved.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        (date_of(now) - self.as_of).get_days() > STALE_AFTER_DAYS
+        self.age_days(now) > STALE_AFTER_DAYS
     }
 
     /// Whether a revision is newer than everything in the table.
@@ -148,7 +210,9 @@ impl Facts {
     }
 }
 
-fn date_of(now: Timestamp) -> Date {
+/// The day of a time, in UTC.
+#[must_use]
+pub fn date_of(now: Timestamp) -> Date {
     now.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
@@ -177,6 +241,26 @@ mod tests {
     }
 
     #[test]
+    fn days_are_counted_to_the_last_day_of_support() {
+        let facts = Facts::built_in().unwrap();
+        assert_eq!(facts.days_left("asm-1-27", at("2026-05-29")), Some(0));
+        assert_eq!(facts.days_left("asm-1-28", at("2026-07-02")), Some(60));
+        assert_eq!(facts.days_left("asm-1-99", at("2026-07-02")), None);
+        assert!(!facts.is_released("asm-1-30", at("2026-06-30")) && facts.is_released("asm-1-30", at("2026-07-01")));
+    }
+
+    #[test]
+    fn every_patch_and_advisory_is_a_version_of_its_revision() {
+        use crate::mesh::revision::{AsmRevision, IstioVersion};
+        let facts = Facts::built_in().unwrap();
+        let fixes = facts.advisories.values().flat_map(|advisory| &advisory.fixed_in);
+        for (revision, version) in facts.patches.iter().map(|(name, patch)| (name, &patch.version)).chain(fixes) {
+            let (revision, version) = (AsmRevision::parse(revision).unwrap(), IstioVersion::parse(version).unwrap());
+            assert_eq!((revision.major, revision.minor), (version.major, version.minor));
+        }
+    }
+
+    #[test]
     fn an_old_table_is_sure_only_of_what_had_ended_when_it_was_written() {
         let facts = Facts::built_in().unwrap();
         assert_eq!(facts.support("asm-1-24", at("2026-11-23")), Support::Ended);
@@ -190,6 +274,15 @@ mod tests {
         let facts = Facts::with_overlay(overlay, "f").unwrap();
         assert_eq!(facts.support("asm-1-28", at("2026-11-23")), Support::Supported);
         assert!(facts.revisions.contains_key("asm-1-30"));
+        assert!(facts.patches.contains_key("asm-1-30"), "what the overlay leaves out stays");
+        let patch =
+            "schema: 1\nasOf: \"2026-11-20\"\npatches:\n  asm-1-30: {version: 1.30.9-1, published: \"2026-11-20\"}\n";
+        assert_eq!(Facts::with_overlay(patch, "f").unwrap().patches["asm-1-30"].version, "1.30.9-1");
+        let overlay = "schema: 1\nasOf: \"2026-11-20\"\nmeshConfig: {fields: {verifyCertificateAtClient: allowed}}\n";
+        let facts = Facts::with_overlay(overlay, "f").unwrap();
+        assert_eq!(facts.mesh_config.tier("verifyCertificateAtClient"), Tier::Allowed);
+        assert_eq!(facts.mesh_config.tier("accessLogFile"), Tier::Supported);
+        assert_eq!(facts.mesh_config.tier("rootNamespace"), Tier::Blocked);
         assert!(Facts::with_overlay("schema: 2\nasOf: \"2026-11-20\"\n", "f").is_err());
         assert!(Facts::with_overlay("schema: 1\nasOf: \"2026-11-20\"\nother: 1\n", "f").is_err());
     }

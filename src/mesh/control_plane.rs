@@ -138,6 +138,36 @@ pub fn recommended<'r>(revisions: &'r [Revision<'_>]) -> Option<&'r str> {
     revisions.iter().find(|r| r.ready() > 0).or_else(|| revisions.first()).map(|r| r.name.as_str())
 }
 
+/// An object of the add-on that is not as it should be; its events tell why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Suspect {
+    /// Namespace.
+    pub namespace: String,
+    /// Kind.
+    pub kind: &'static str,
+    /// Name.
+    pub name: String,
+}
+
+/// Most objects whose events are read: the reason is the same for all pods of a revision.
+const SUSPECTS: usize = 12;
+
+/// Pods of the add-on that are not ready, and its load balancers without an address.
+#[must_use]
+pub fn suspects(snapshot: &Snapshot) -> Vec<Suspect> {
+    let pods = snapshot.system_pods.items().unwrap_or_default().iter().filter(|pod| !pod.is_over() && !pod.is_ready());
+    let pods = pods.map(|pod| (&pod.metadata, "Pod"));
+    let services = snapshot.gateway_services.items().unwrap_or_default().iter();
+    let services = services
+        .filter(|service| service.spec.kind == "LoadBalancer" && service.status.load_balancer.ingress.is_empty())
+        .map(|service| (&service.metadata, "Service"));
+    services
+        .chain(pods)
+        .take(SUSPECTS)
+        .map(|(meta, kind)| Suspect { namespace: meta.namespace.clone(), kind, name: meta.name.clone() })
+        .collect()
+}
+
 /// Whether a webhook's backend is known to be dead.
 #[must_use]
 pub fn is_dead(backend: &Backend) -> bool {

@@ -318,6 +318,13 @@ fn asked_for(value: Option<&str>, revision: &str) -> Option<Asked> {
     })
 }
 
+/// Whether an injector is called for a pod with these labels, for certain: conditions that are not evaluated and
+/// operators that are not known do not count.
+#[must_use]
+pub fn is_called(injector: &Injector<'_>, namespace: &StringMap, labels: &StringMap) -> bool {
+    matches!(selects(injector, namespace, labels), Selected::Yes)
+}
+
 enum Selected {
     Yes,
     No,

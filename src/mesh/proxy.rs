@@ -3,10 +3,31 @@
 use serde::Deserialize;
 
 use crate::mesh::revision::IstioVersion;
-use crate::model::{Container, Pod};
+use crate::mesh::webhook::injector_map_name;
+use crate::model::config_map::InjectorConfig;
+use crate::model::{Container, Pod, PodSpec};
+use crate::snapshot::Snapshot;
+use crate::sources::SYSTEM_NAMESPACE;
 
 /// Name of the proxy container that the injector adds.
 pub const PROXY_CONTAINER: &str = "istio-proxy";
+/// The user that proxies run as: what it sends is not redirected to the proxy
+/// (<https://istio.io/latest/docs/ops/deployment/application-requirements/#pod-requirements>).
+pub const PROXY_USER: i64 = 1337;
+/// Ports that a proxy occupies in its pod while it runs, and what for
+/// (<https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio>). 15002 of that list is
+/// held by an init container for a moment only.
+pub const PROXY_PORTS: [(u16, &str); 9] = [
+    (15000, "the proxy's administration"),
+    (15001, "outbound traffic"),
+    (15004, "debugging"),
+    (15006, "inbound traffic"),
+    (15008, "tunnelled inbound traffic"),
+    (15020, "merged metrics and probes"),
+    (15021, "the proxy's health"),
+    (15053, "DNS"),
+    (15090, "the proxy's metrics"),
+];
 
 /// Kind of proxy in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,9 +78,7 @@ pub fn is_gateway_template(annotations: &crate::model::meta::StringMap) -> bool 
 /// is no proxy.
 #[must_use]
 pub fn of_pod(pod: &Pod) -> Option<Proxy<'_>> {
-    let is_proxy = |c: &&Container| c.name == PROXY_CONTAINER && c.image != "auto";
-    let classic = pod.spec.containers.iter().find(is_proxy);
-    let native = pod.spec.init_containers.iter().filter(|c| c.restart_policy == "Always").find(is_proxy);
+    let (classic, native) = containers(&pod.spec);
     let container = classic.or(native)?;
     let kind = if pod.metadata.label("gateway.networking.k8s.io/gateway-name").is_some()
         || pod.metadata.label("gateway.istio.io/managed").is_some()
@@ -78,6 +97,35 @@ pub fn of_pod(pod: &Pod) -> Option<Proxy<'_>> {
         image: &container.image,
         version: IstioVersion::of_image(&container.image),
     })
+}
+
+/// The proxy as an ordinary container, and as a native sidecar.
+fn containers(spec: &PodSpec) -> (Option<&Container>, Option<&Container>) {
+    let is_proxy = |c: &&Container| c.name == PROXY_CONTAINER && c.image != "auto";
+    let native = spec.init_containers.iter().filter(|c| c.restart_policy == "Always").find(is_proxy);
+    (spec.containers.iter().find(is_proxy), native)
+}
+
+/// The proxy's container.
+#[must_use]
+pub fn container(spec: &PodSpec) -> Option<&Container> {
+    let (classic, native) = containers(spec);
+    classic.or(native)
+}
+
+/// Containers of the application itself: they run beside the proxy, as sidecars of other tools do.
+pub fn application_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    let sidecars = spec.init_containers.iter().filter(|container| container.restart_policy == "Always");
+    spec.containers.iter().chain(sidecars).filter(|container| container.name != PROXY_CONTAINER)
+}
+
+/// The image that a revision's injector gives to new sidecars, where its configuration was read and tells.
+#[must_use]
+pub fn image_of_new_sidecars(snapshot: &Snapshot, revision: &str) -> Option<String> {
+    let name = injector_map_name(revision);
+    let maps = snapshot.system_config_maps.items().unwrap_or_default();
+    let map = maps.iter().find(|map| map.metadata.namespace == SYSTEM_NAMESPACE && map.metadata.name == name)?;
+    InjectorConfig::parse(map).ok()?.proxy_image
 }
 
 /// The revision that injected a pod: its status annotation, else the annotation `istio.io/rev`, else the istiod it

@@ -69,6 +69,24 @@ impl IstioVersion {
         Self::parse(tag)
     }
 
+    /// AKS's build of a patch: 2 for `1.28.9-2`, 0 for `1.28.9`; none where the suffix is a word.
+    #[must_use]
+    pub fn build(&self) -> Option<u32> {
+        let Some(rest) = self.suffix.strip_prefix('-') else { return self.suffix.is_empty().then_some(0) };
+        rest.split('-').next()?.parse().ok()
+    }
+
+    /// Whether this version is surely older than another one: builds of the same patch are compared by number, and a
+    /// suffix that is no number leaves it open.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        let patch = |version: &Self| (version.major, version.minor, version.patch);
+        match patch(self).cmp(&patch(other)) {
+            Ordering::Equal => matches!((self.build(), other.build()), (Some(a), Some(b)) if a < b),
+            order => order.is_lt(),
+        }
+    }
+
     /// `1.28`.
     #[must_use]
     pub fn minor_text(&self) -> String {
@@ -105,6 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn builds_are_ordered_by_number_and_words_are_not_ordered() {
+        let before =
+            |a: &str, b: &str| IstioVersion::parse(a).zip(IstioVersion::parse(b)).map(|(a, b)| a.is_before(&b));
+        for (older, newer) in [
+            ("1.28.9-2", "1.28.9-10"),
+            ("1.28.9", "1.28.9-1"),
+            ("1.28.8-9", "1.28.9"),
+            ("1.28.9-1-distroless", "1.28.9-2"),
+        ] {
+            assert_eq!((before(older, newer), before(newer, older)), (Some(true), Some(false)), "{older} {newer}");
+        }
+        assert_eq!(before("1.28.9-distroless", "1.28.9-2"), Some(false));
+    }
+
+    #[test]
     fn versions_come_from_both_image_paths_and_not_from_digests() {
         for (image, version) in [
             ("mcr.microsoft.com/oss/v2/istio/proxyv2:v1.28.9-2", Some("1.28.9-2")),
@@ -117,5 +150,13 @@ mod tests {
         ] {
             assert_eq!(IstioVersion::of_image(image).map(|v| v.to_string()).as_deref(), version, "{image}");
         }
+    }
+
+    #[test]
+    fn a_build_of_a_patch_is_newer_than_the_patch_and_a_variant_is_not() {
+        let before = |a: &str, b: &str| matches!((IstioVersion::parse(a), IstioVersion::parse(b)), (Some(a), Some(b)) if a.is_before(&b));
+        assert!(before("1.28.9-9", "v1.28.9-10") && before("1.28.9", "1.28.9-1") && before("1.28.8-9", "1.28.9"));
+        assert!(before("1.28.9-1", "1.28.9-2-distroless"));
+        assert!(!before("1.28.9-2", "1.28.9-2-distroless") && !before("1.28.9-distroless", "1.28.9-1"));
     }
 }

@@ -1,19 +1,54 @@
 //! ConfigMaps, and the injector's configuration inside one.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::meta::StringMap;
+use super::meta::{StringMap, lenient_time};
 use super::{LabelSelector, Meta, nullable};
 
 /// A ConfigMap.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct ConfigMap {
     /// Object metadata.
-    #[serde(default, deserialize_with = "nullable")]
     pub metadata: Meta,
     /// Text values.
-    #[serde(default, deserialize_with = "nullable")]
     pub data: StringMap,
+    /// Who wrote it, and when, as the API server keeps it in `managedFields`.
+    pub managers: Vec<Manager>,
+}
+
+/// One writer of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Manager {
+    /// Its name, such as `helm-controller` or `kubectl-edit`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub manager: String,
+    /// When it last wrote.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub time: Option<Timestamp>,
+}
+
+impl<'de> Deserialize<'de> for ConfigMap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            #[serde(default, deserialize_with = "nullable")]
+            metadata: RawMeta,
+            #[serde(default, deserialize_with = "nullable")]
+            data: StringMap,
+        }
+        // Only ConfigMaps are asked who wrote them: on pods the list is long, and reading it would cost.
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct RawMeta {
+            #[serde(default, deserialize_with = "nullable")]
+            managed_fields: Vec<Manager>,
+            #[serde(flatten)]
+            meta: Meta,
+        }
+        let Raw { metadata, data } = Raw::deserialize(deserializer)?;
+        Ok(Self { metadata: metadata.meta, data, managers: metadata.managed_fields })
+    }
 }
 
 /// What istiod decides with once a webhook has called it: ConfigMap `istio-sidecar-injector-REVISION`.
@@ -29,6 +64,9 @@ pub struct InjectorConfig {
     pub always: Vec<LabelSelector>,
     /// The image that new sidecars get, where the values tell.
     pub proxy_image: Option<String>,
+    /// Whether new pods leave the redirection of their traffic to Istio's CNI plugin, where the values tell:
+    /// `pilot.cni.enabled` (`manifests/charts/istio-control/istio-discovery/files/injection-template.yaml`).
+    pub cni: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -47,6 +85,8 @@ struct RawConfig {
 struct RawValues {
     #[serde(deserialize_with = "nullable")]
     global: RawGlobal,
+    // Only one setting below is read; any other shape costs just that.
+    pilot: serde_json::Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +125,14 @@ impl InjectorConfig {
     /// A sentence saying which key is absent or does not parse.
     pub fn parse(map: &ConfigMap) -> Result<Self, String> {
         let config = map.data.get("config").ok_or("key config is absent")?;
-        let raw: RawConfig = super::yaml::from_str(config).map_err(|_| "key config does not parse")?;
+        // As istiod, by way of JSON: read as YAML, a label without a value would become the word null.
+        let raw: RawConfig = match super::yaml::to_json(config) {
+            Ok(serde_json::Value::Null) => RawConfig::default(),
+            Ok(object @ serde_json::Value::Object(_)) => {
+                serde_json::from_value(object).map_err(|_| "key config does not parse")?
+            }
+            _ => return Err("key config does not parse".to_owned()),
+        };
         let values: RawValues = match map.data.get("values") {
             Some(text) => serde_json::from_str(text).map_err(|_| "key values does not parse")?,
             None => RawValues::default(),
@@ -95,6 +142,7 @@ impl InjectorConfig {
             never: raw.never_inject_selector,
             always: raw.always_inject_selector,
             proxy_image: proxy_image(&values.global),
+            cni: values.pilot.pointer("/cni/enabled").and_then(serde_json::Value::as_bool),
         })
     }
 }
@@ -125,6 +173,7 @@ mod tests {
         ConfigMap {
             metadata: Meta::default(),
             data: [("config".to_owned(), config.to_owned()), ("values".to_owned(), values.to_owned())].into(),
+            managers: Vec::new(),
         }
     }
 
@@ -146,6 +195,19 @@ mod tests {
             InjectorConfig::parse(&map("policy: enabled", r#"{"global":{"proxy":{"image":"h/p:1"},"tag":3}}"#))
                 .unwrap();
         assert_eq!(parsed.proxy_image.as_deref(), Some("h/p:1"));
+    }
+
+    #[test]
+    fn the_redirection_is_read_and_an_odd_shape_costs_only_itself() {
+        for (values, cni) in [
+            (r#"{"pilot":{"cni":{"enabled":true,"provider":"default"}}}"#, Some(true)),
+            (r#"{"pilot":{"cni":{"enabled":false}}}"#, Some(false)),
+            (r#"{"pilot":{"cni":{"enabled":"yes"}}}"#, None),
+            (r#"{"pilot":null}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(InjectorConfig::parse(&map("policy: enabled", values)).unwrap().cni, cni, "{values}");
+        }
     }
 
     #[test]

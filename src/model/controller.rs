@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::pod::Condition;
 use super::{Meta, PodTemplate, nullable};
 
 /// Kind of a built-in controller.
@@ -48,6 +49,8 @@ pub struct Controller {
     pub ready: u32,
     /// `spec.updateStrategy.type`; `OnDelete` makes a rollout restart do nothing by itself.
     pub update_strategy: String,
+    /// Why its pods cannot be created, in the API server's words: the message of its condition `ReplicaFailure`.
+    pub failure: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,6 +107,8 @@ struct RawStatus {
     desired_number_scheduled: Option<u32>,
     #[serde(deserialize_with = "nullable")]
     ready: u32,
+    #[serde(deserialize_with = "nullable")]
+    conditions: Vec<Condition>,
 }
 
 impl Controller {
@@ -133,7 +138,9 @@ impl Controller {
             ControllerKind::Job => (spec.template, None, status.ready),
             ControllerKind::CronJob => (spec.job_template.spec.template, None, 0),
         };
-        Self { kind, metadata, template, desired, ready, update_strategy: spec.update_strategy.kind }
+        let failing = |condition: &Condition| condition.kind == "ReplicaFailure" && condition.status == "True";
+        let failure = status.conditions.into_iter().find(failing).map(|condition| condition.message);
+        Self { kind, metadata, template, desired, ready, update_strategy: spec.update_strategy.kind, failure }
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Event {
     /// Whom it is about.
     #[serde(default, deserialize_with = "nullable")]
     pub involved_object: ObjectRef,
+    /// Machine-readable reason such as `FailedMount`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub reason: String,
     /// Text.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,

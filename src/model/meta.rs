@@ -11,7 +11,8 @@ use super::nullable;
 
 /// Annotations whose keys contain one of these are kept; the rest is dropped while decoding, because annotations are
 /// the largest part of many objects.
-const KEPT_ANNOTATIONS: [&str; 4] = ["istio.io/", "kubernetes.azure.com/", "meta.helm.sh/", "prometheus.io/"];
+const KEPT_ANNOTATIONS: [&str; 5] =
+    ["istio.io/", "kubernetes.azure.com/", "meta.helm.sh/", "openservicemesh.io/", "prometheus.io/"];
 
 /// Labels or annotations.
 pub type StringMap = BTreeMap<String, String>;
@@ -32,7 +33,7 @@ pub struct Meta {
     /// All labels.
     #[serde(default, deserialize_with = "nullable")]
     pub labels: StringMap,
-    /// Annotations of Istio, AKS, Helm and Prometheus.
+    /// Annotations of Istio, AKS, Helm, Open Service Mesh and Prometheus.
     #[serde(default, deserialize_with = "kept_annotations")]
     pub annotations: StringMap,
     /// Creation time.

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::meta::lenient_time;
-use super::{Meta, nullable};
+use super::{Meta, Resources, nullable};
 
 /// Environment variables whose values verdicts need; all others are dropped while decoding.
 pub const KEPT_ENV: [&str; 5] =
@@ -55,6 +55,12 @@ pub struct PodSpec {
     /// Node, once scheduled.
     #[serde(default, deserialize_with = "nullable")]
     pub node_name: String,
+    /// Settings for all containers.
+    #[serde(default, deserialize_with = "nullable")]
+    pub security_context: SecurityContext,
+    /// Volumes that the Secrets Store CSI driver fills; all others are dropped while decoding.
+    #[serde(default, rename = "volumes", deserialize_with = "secret_store_volumes")]
+    pub secret_stores: Vec<SecretStoreVolume>,
 }
 
 /// A container or init container.
@@ -72,14 +78,50 @@ pub struct Container {
     pub restart_policy: String,
     /// The few environment variables in [`KEPT_ENV`].
     #[serde(default, deserialize_with = "kept_env")]
-    pub env: Vec<EnvVar>,
+    pub env: Environment,
+    /// TCP ports it says it listens on.
+    #[serde(default, deserialize_with = "port_numbers")]
+    pub ports: Vec<u16>,
+    /// CPU and memory.
+    #[serde(default, deserialize_with = "nullable")]
+    pub resources: Resources,
+    /// Settings of this container.
+    #[serde(default, deserialize_with = "nullable")]
+    pub security_context: SecurityContext,
+}
+
+/// The part of a security context that decides whether traffic is redirected to the proxy.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecurityContext {
+    /// User the container runs as.
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
+}
+
+/// A volume that the Secrets Store CSI driver fills.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretStoreVolume {
+    /// Name of the volume.
+    pub name: String,
+    /// Its SecretProviderClass.
+    pub class: String,
+}
+
+/// What is kept of a container's environment.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Variables in [`KEPT_ENV`] that have a literal value.
+    pub kept: Vec<EnvVar>,
+    /// Whether a variable names an HTTP proxy, such as `HTTPS_PROXY`; its value is never kept.
+    pub has_http_proxy: bool,
 }
 
 impl Container {
     /// The literal value of a kept environment variable.
     #[must_use]
     pub fn env(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|var| var.name == name).map(|var| var.value.as_str())
+        self.env.kept.iter().find(|var| var.name == name).map(|var| var.value.as_str())
     }
 }
 
@@ -102,6 +144,9 @@ pub struct PodStatus {
     /// Reason such as `Evicted`.
     #[serde(default, deserialize_with = "nullable")]
     pub reason: String,
+    /// Text for people, such as what an evicted pod used too much of.
+    #[serde(default, deserialize_with = "nullable")]
+    pub message: String,
     /// Conditions.
     #[serde(default, deserialize_with = "nullable")]
     pub conditions: Vec<Condition>,
@@ -115,6 +160,7 @@ pub struct PodStatus {
 
 /// A condition of an object's status.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Type such as `Ready` or `PodScheduled`.
     #[serde(default, rename = "type", deserialize_with = "nullable")]
@@ -128,6 +174,9 @@ pub struct Condition {
     /// Text for people.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,
+    /// Since when it has this status.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub last_transition_time: Option<Timestamp>,
 }
 
 /// State of one container.
@@ -146,9 +195,12 @@ pub struct ContainerStatus {
     /// Current state.
     #[serde(default, deserialize_with = "nullable")]
     pub state: ContainerState,
+    /// How it ended the time before.
+    #[serde(default, deserialize_with = "nullable")]
+    pub last_state: ContainerState,
 }
 
-/// Current state of a container; at most one is set.
+/// State of a container; at most one is set.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ContainerState {
     /// Why it waits.
@@ -157,6 +209,9 @@ pub struct ContainerState {
     /// Since when it runs.
     #[serde(default, deserialize_with = "nullable")]
     pub running: Option<Running>,
+    /// How it ended.
+    #[serde(default, deserialize_with = "nullable")]
+    pub terminated: Option<Terminated>,
 }
 
 /// A waiting container.
@@ -168,6 +223,21 @@ pub struct Waiting {
     /// Text for people.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,
+}
+
+/// An ended container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminated {
+    /// `OOMKilled`, `Error`, `Completed`, …
+    #[serde(default, deserialize_with = "nullable")]
+    pub reason: String,
+    /// Exit code.
+    #[serde(default, deserialize_with = "nullable")]
+    pub exit_code: i32,
+    /// When it ended.
+    #[serde(default, deserialize_with = "lenient_time")]
+    pub finished_at: Option<Timestamp>,
 }
 
 /// A running container.
@@ -204,7 +274,10 @@ impl Pod {
     }
 }
 
-fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EnvVar>, D::Error> {
+/// Names of variables that HTTP clients take a proxy from, in any case.
+const PROXY_ENV: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
+fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Environment, D::Error> {
     #[derive(Deserialize)]
     struct Raw<'a> {
         #[serde(default, borrow)]
@@ -214,29 +287,101 @@ fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EnvVar>, D
     }
     struct Kept;
     impl<'de> Visitor<'de> for Kept {
-        type Value = Vec<EnvVar>;
+        type Value = Environment;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of environment variables or null")
         }
 
-        fn visit_unit<E>(self) -> Result<Vec<EnvVar>, E> {
-            Ok(Vec::new())
+        fn visit_unit<E>(self) -> Result<Environment, E> {
+            Ok(Environment::default())
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<EnvVar>, A::Error> {
-            let mut kept = Vec::new();
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Environment, A::Error> {
+            let mut env = Environment::default();
             while let Some(raw) = seq.next_element::<Raw<'de>>()? {
+                let name = raw.name.as_deref().unwrap_or_default();
+                env.has_http_proxy |= PROXY_ENV.iter().any(|proxy| proxy.eq_ignore_ascii_case(name));
                 if let (Some(name), Some(value)) = (raw.name, raw.value)
                     && KEPT_ENV.contains(&name.as_ref())
                 {
-                    kept.push(EnvVar { name: name.into_owned(), value: value.into_owned() });
+                    env.kept.push(EnvVar { name: name.into_owned(), value: value.into_owned() });
                 }
             }
-            Ok(kept)
+            Ok(env)
         }
     }
     deserializer.deserialize_any(Kept)
+}
+
+fn secret_store_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretStoreVolume>, D::Error> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(default, borrow)]
+        name: Option<Cow<'a, str>>,
+        #[serde(default, borrow)]
+        csi: Option<Csi<'a>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Csi<'a> {
+        #[serde(default, borrow)]
+        driver: Option<Cow<'a, str>>,
+        #[serde(default)]
+        volume_attributes: Option<Attributes>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Attributes {
+        #[serde(default)]
+        secret_provider_class: Option<String>,
+    }
+    struct Stores;
+    impl<'de> Visitor<'de> for Stores {
+        type Value = Vec<SecretStoreVolume>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of volumes or null")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        // Few verdicts look at volumes: what is no list of them must not cost the pod.
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut stores = Vec::new();
+            while let Some(raw) = seq.next_element::<Raw<'de>>()? {
+                if let Some(csi) = raw.csi.filter(|csi| csi.driver.as_deref() == Some("secrets-store.csi.k8s.io")) {
+                    stores.push(SecretStoreVolume {
+                        name: raw.name.unwrap_or_default().into_owned(),
+                        class: csi.volume_attributes.and_then(|a| a.secret_provider_class).unwrap_or_default(),
+                    });
+                }
+            }
+            Ok(stores)
+        }
+    }
+    deserializer.deserialize_any(Stores)
+}
+
+fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Port {
+        #[serde(default)]
+        container_port: Option<u16>,
+        #[serde(default)]
+        protocol: Option<String>,
+    }
+    let ports = Option::<Vec<Port>>::deserialize(deserializer)?.unwrap_or_default();
+    let tcp = ports.into_iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    Ok(tcp.filter_map(|port| port.container_port).collect())
 }
 
 #[cfg(test)]
@@ -259,7 +404,7 @@ mod tests {
         )
         .unwrap();
         let env = &pod.spec.containers[0].env;
-        assert_eq!(env.len(), 1);
+        assert_eq!(env.kept.len(), 1);
         assert_eq!(pod.spec.containers[0].env("CA_ADDR"), Some("istiod:15012"));
     }
 }

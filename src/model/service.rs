@@ -29,6 +29,20 @@ pub struct ServiceSpec {
     /// Labels of the pods behind it.
     #[serde(default, deserialize_with = "nullable")]
     pub selector: StringMap,
+    /// Ports.
+    #[serde(default, deserialize_with = "nullable")]
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ServicePort {
+    /// Name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub name: String,
+    /// Number.
+    #[serde(default, deserialize_with = "nullable")]
+    pub port: u16,
 }
 
 /// `status` of a Service.

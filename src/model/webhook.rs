@@ -49,6 +49,9 @@ pub struct ClientConfig {
     /// A Service in the cluster.
     #[serde(default)]
     pub service: Option<ServiceRef>,
+    /// The certificates, PEM in base64, by which the API server knows who answers.
+    #[serde(default)]
+    pub ca_bundle: Option<String>,
     /// A URL, instead of a Service.
     #[serde(default)]
     pub url: Option<String>,

@@ -269,6 +269,7 @@ fn what_was_not_seen_is_said_once_by_right() {
     no right to list mutatingwebhookconfigurations, namespaces (whole cluster)
     no right to list pods, services in namespaces aks-istio-system, billing
     no answer in 10 s
+    kubectl asm rbac prints the roles that are enough.
 "
         ),
         "{text}"

@@ -274,7 +274,9 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     // Without a right that would fill it, a gap has only its own words.
     let others: BTreeSet<String> =
         report.gaps.iter().filter(|gap| gap.need.is_none()).map(|gap| gap.hint.clone()).collect();
-    for line in rights(report, wide).into_iter().chain(others).chain(reasons) {
+    let rights = rights(report, wide);
+    let granted = (!rights.is_empty()).then(|| "kubectl asm rbac prints the roles that are enough.".to_owned());
+    for line in rights.into_iter().chain(others).chain(reasons).chain(granted) {
         out.push_str(&wrap(&printable(&line), 4, style.width));
     }
 }

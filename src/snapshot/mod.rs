@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use fault::{Fault, FaultKind, Need};
 
 use crate::model::{
-    ConfigMap, Controller, EndpointSlice, Event, MetaOnly, Namespace, Pod, ServerVersion, Service, WebhookConfiguration,
+    Autoscaler, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway, MetaOnly,
+    Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry,
+    WebhookConfiguration,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -64,6 +66,64 @@ pub enum SourceId {
     CronJobs,
     /// Events that say that a controller's pod was refused.
     RefusalEvents,
+    /// Nodes: versions, labels and conditions.
+    Nodes,
+    /// ValidatingWebhookConfigurations.
+    ValidatingWebhooks,
+    /// DaemonSets of the add-on's own namespace: Istio's CNI plugin.
+    SystemDaemonSets,
+    /// HorizontalPodAutoscalers of istiod and of the ingress gateways.
+    Autoscalers,
+    /// PodDisruptionBudgets of istiod and of the ingress gateways.
+    DisruptionBudgets,
+    /// Secrets of the add-on's own namespace, metadata only: which Helm releases there are, and which kind of CA.
+    SystemSecrets,
+    /// SecretProviderClasses of the add-on's own namespace: the Key Vault of a plug-in CA.
+    SecretProviderClasses,
+    /// Leases of the add-on's own namespace, metadata only.
+    SystemLeases,
+    /// Events of objects of the add-on that are not as they should be.
+    SuspectEvents,
+    /// The ConfigMaps `istio-ca-root-cert` of the examined namespaces.
+    RootCertificates,
+    /// ConfigMaps named like the shared mesh configuration, in any examined namespace.
+    SharedConfigMaps,
+    /// EnvoyFilters of the examined namespaces.
+    EnvoyFilters,
+    /// Telemetry resources of the examined namespaces.
+    Telemetries,
+    /// ServiceEntries of the examined namespaces.
+    ServiceEntries,
+    /// PeerAuthentications of the examined namespaces.
+    PeerAuthentications,
+    /// Sidecar resources of the examined namespaces, metadata only.
+    Sidecars,
+    /// WasmPlugins of the examined namespaces, metadata only.
+    WasmPlugins,
+    /// ProxyConfigs of the examined namespaces, metadata only.
+    ProxyConfigs,
+    /// WorkloadEntries of the examined namespaces, metadata only.
+    WorkloadEntries,
+    /// WorkloadGroups of the examined namespaces, metadata only.
+    WorkloadGroups,
+    /// IstioOperators of the examined namespaces, metadata only.
+    IstioOperators,
+    /// VirtualServices of the examined namespaces, metadata only.
+    VirtualServices,
+    /// DestinationRules of the examined namespaces, metadata only.
+    DestinationRules,
+    /// Istio's own Gateways of the examined namespaces, metadata only.
+    IstioGateways,
+    /// AuthorizationPolicies of the examined namespaces, metadata only.
+    AuthorizationPolicies,
+    /// RequestAuthentications of the examined namespaces, metadata only.
+    RequestAuthentications,
+    /// Gateway API Gateways of the examined namespaces.
+    KubeGateways,
+    /// Scrape configuration of managed Prometheus.
+    MetricsConfigMaps,
+    /// The Deployment of managed Prometheus's agent.
+    MetricsAgents,
 }
 
 impl SourceId {
@@ -191,6 +251,13 @@ impl State<'_> {
     pub fn is_complete(&self) -> bool {
         self.kind == StateKind::Collected && self.faults.is_empty() && self.undecodable.is_empty()
     }
+
+    /// Whether something that is there was not read or not understood. A kind that the server does not serve is not
+    /// there.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        !self.is_complete() && self.kind != StateKind::NotServed
+    }
 }
 
 /// Where the data comes from.
@@ -293,4 +360,62 @@ pub struct Snapshot {
     pub cron_jobs: Section<Controller>,
     /// See [`SourceId::RefusalEvents`].
     pub refusal_events: Section<Event>,
+    /// See [`SourceId::Nodes`].
+    pub nodes: Section<Node>,
+    /// See [`SourceId::ValidatingWebhooks`].
+    pub validating_webhooks: Section<WebhookConfiguration>,
+    /// See [`SourceId::SystemDaemonSets`].
+    pub system_daemon_sets: Section<Controller>,
+    /// See [`SourceId::Autoscalers`].
+    pub autoscalers: Section<Autoscaler>,
+    /// See [`SourceId::DisruptionBudgets`].
+    pub disruption_budgets: Section<DisruptionBudget>,
+    /// See [`SourceId::SystemSecrets`].
+    pub system_secrets: Section<MetaOnly>,
+    /// See [`SourceId::SecretProviderClasses`].
+    pub secret_provider_classes: Section<SecretProviderClass>,
+    /// See [`SourceId::SystemLeases`].
+    pub system_leases: Section<MetaOnly>,
+    /// See [`SourceId::SuspectEvents`].
+    pub suspect_events: Section<Event>,
+    /// See [`SourceId::RootCertificates`].
+    pub root_certificates: Section<ConfigMap>,
+    /// See [`SourceId::SharedConfigMaps`].
+    pub shared_config_maps: Section<ConfigMap>,
+    /// See [`SourceId::EnvoyFilters`].
+    pub envoy_filters: Section<EnvoyFilter>,
+    /// See [`SourceId::Telemetries`].
+    pub telemetries: Section<Telemetry>,
+    /// See [`SourceId::ServiceEntries`].
+    pub service_entries: Section<ServiceEntry>,
+    /// See [`SourceId::PeerAuthentications`].
+    pub peer_authentications: Section<PeerAuthentication>,
+    /// See [`SourceId::Sidecars`].
+    pub sidecars: Section<MetaOnly>,
+    /// See [`SourceId::WasmPlugins`].
+    pub wasm_plugins: Section<MetaOnly>,
+    /// See [`SourceId::ProxyConfigs`].
+    pub proxy_configs: Section<MetaOnly>,
+    /// See [`SourceId::WorkloadEntries`].
+    pub workload_entries: Section<MetaOnly>,
+    /// See [`SourceId::WorkloadGroups`].
+    pub workload_groups: Section<MetaOnly>,
+    /// See [`SourceId::IstioOperators`].
+    pub istio_operators: Section<MetaOnly>,
+    /// See [`SourceId::VirtualServices`].
+    pub virtual_services: Section<MetaOnly>,
+    /// See [`SourceId::DestinationRules`].
+    pub destination_rules: Section<MetaOnly>,
+    /// See [`SourceId::IstioGateways`].
+    pub istio_gateways: Section<MetaOnly>,
+    /// See [`SourceId::AuthorizationPolicies`].
+    pub authorization_policies: Section<MetaOnly>,
+    /// See [`SourceId::RequestAuthentications`].
+    pub request_authentications: Section<MetaOnly>,
+    /// See [`SourceId::KubeGateways`].
+    pub kube_gateways: Section<KubeGateway>,
+    /// See [`SourceId::MetricsConfigMaps`].
+    pub metrics_config_maps: Section<ConfigMap>,
+    /// See [`SourceId::MetricsAgents`].
+    pub metrics_agents: Section<Controller>,
 }

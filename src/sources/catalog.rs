@@ -1,11 +1,14 @@
 //! The list of sources.
 
-use super::{INGRESS_NAMESPACE, Reach, Request, SYSTEM_NAMESPACE, Source, new_collector};
+use super::{
+    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, new_collector,
+};
 use crate::cluster::{Api, GetRequest, ListRequest};
-use crate::mesh::webhook;
+use crate::mesh::{control_plane, webhook};
 use crate::model::{
-    ConfigMap, Controller, ControllerKind, EndpointSlice, Event, Meta, MetaOnly, Namespace, Pod, Service,
-    WebhookConfiguration,
+    Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
+    KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
+    Telemetry, WebhookConfiguration,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -23,7 +26,38 @@ const CRON_JOBS: Api = Api { group: "batch", version: "v1", resource: "cronjobs"
 const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
 const MUTATING_WEBHOOKS: Api =
     Api { group: "admissionregistration.k8s.io", version: "v1", resource: "mutatingwebhookconfigurations" };
+const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
+const SECRETS: Api = Api { group: "", version: "v1", resource: "secrets" };
+const AUTOSCALERS: Api = Api { group: "autoscaling", version: "v2", resource: "horizontalpodautoscalers" };
+const DISRUPTION_BUDGETS: Api = Api { group: "policy", version: "v1", resource: "poddisruptionbudgets" };
+const LEASES: Api = Api { group: "coordination.k8s.io", version: "v1", resource: "leases" };
+const SECRET_PROVIDER_CLASSES: Api =
+    Api { group: "secrets-store.csi.x-k8s.io", version: "v1", resource: "secretproviderclasses" };
+const VALIDATING_WEBHOOKS: Api =
+    Api { group: "admissionregistration.k8s.io", version: "v1", resource: "validatingwebhookconfigurations" };
 const CRDS: Api = Api { group: "apiextensions.k8s.io", version: "v1", resource: "customresourcedefinitions" };
+
+// Of Istio's kinds the version that every Istio from 1.18 to the newest serves: a list of a version that is not served
+// looks like a kind that is not there.
+const ENVOY_FILTERS: Api = Api { group: "networking.istio.io", version: "v1alpha3", resource: "envoyfilters" };
+const TELEMETRIES: Api = Api { group: "telemetry.istio.io", version: "v1alpha1", resource: "telemetries" };
+const SERVICE_ENTRIES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "serviceentries" };
+const PEER_AUTHENTICATIONS: Api =
+    Api { group: "security.istio.io", version: "v1beta1", resource: "peerauthentications" };
+const KUBE_GATEWAYS: Api = Api { group: "gateway.networking.k8s.io", version: "v1", resource: "gateways" };
+const WASM_PLUGINS: Api = Api { group: "extensions.istio.io", version: "v1alpha1", resource: "wasmplugins" };
+const PROXY_CONFIGS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "proxyconfigs" };
+const WORKLOAD_ENTRIES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "workloadentries" };
+const WORKLOAD_GROUPS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "workloadgroups" };
+const ISTIO_OPERATORS: Api = Api { group: "install.istio.io", version: "v1alpha1", resource: "istiooperators" };
+const SIDECARS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "sidecars" };
+const VIRTUAL_SERVICES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "virtualservices" };
+const DESTINATION_RULES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "destinationrules" };
+const ISTIO_GATEWAYS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "gateways" };
+const AUTHORIZATION_POLICIES: Api =
+    Api { group: "security.istio.io", version: "v1beta1", resource: "authorizationpolicies" };
+const REQUEST_AUTHENTICATIONS: Api =
+    Api { group: "security.istio.io", version: "v1beta1", resource: "requestauthentications" };
 
 /// Finds a source by its name.
 #[must_use]
@@ -93,8 +127,31 @@ fn controller_meta(controller: &Controller) -> &Meta {
     &controller.metadata
 }
 
+/// A list in each of the add-on's two namespaces.
+fn of_addon(api: Api) -> Vec<Request> {
+    [SYSTEM_NAMESPACE, INGRESS_NAMESPACE].map(|namespace| list(api, Some(namespace), None)).into()
+}
+
+fn list_metadata(api: Api, namespace: &str) -> Request {
+    Request::List(ListRequest {
+        api,
+        namespace: Some(namespace.to_owned()),
+        labels: None,
+        fields: None,
+        metadata_only: true,
+    })
+}
+
+const fn metadata(api: Api) -> Reach {
+    Reach::Scoped(ScopedList { metadata_only: true, ..scoped(api) })
+}
+
 const fn plain(api: Api) -> Reach {
-    Reach::Scoped { api, fields: None, metadata_only: false }
+    Reach::Scoped(scoped(api))
+}
+
+const fn scoped(api: Api) -> ScopedList {
+    ScopedList { api, labels: None, fields: None, metadata_only: false, also: None, falls_back: true }
 }
 
 /// All sources.
@@ -156,41 +213,60 @@ pub static SOURCES: &[Source] = &[
         Reach::Fixed(|| vec![list(CONFIG_MAPS, Some(SYSTEM_NAMESPACE), None)]),
         system_config_maps
     ),
-    object!(Istiods, Pod, "pods", Reach::Fixed(|| vec![list(PODS, None, Some("app=istiod"))]), istiods),
+    object!(
+        Istiods,
+        Pod,
+        "pods",
+        // One namespace without an istiod says nothing about the others, so there is no falling back to it.
+        Reach::Scoped(ScopedList { labels: Some("app=istiod"), falls_back: false, ..scoped(PODS) }),
+        istiods
+    ),
     object!(
         WebhookServices,
         Service,
         "services",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_services(snapshot).iter().map(|s| get(SERVICES, Some(&s.namespace), &s.name)).collect()
+            },
+            &[FollowRight { verb: "get", api: SERVICES, place: Place::Webhooks }]
+        ),
         webhook_services
     ),
     object!(
         WebhookEndpoints,
         EndpointSlice,
         "endpointslices.discovery.k8s.io",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_services(snapshot)
-                .iter()
-                .map(|s| {
-                    let label = format!("kubernetes.io/service-name={}", s.name);
-                    list(ENDPOINT_SLICES, Some(&s.namespace), Some(&label))
-                })
-                .collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_services(snapshot)
+                    .iter()
+                    .map(|s| {
+                        let label = format!("kubernetes.io/service-name={}", s.name);
+                        list(ENDPOINT_SLICES, Some(&s.namespace), Some(&label))
+                    })
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: ENDPOINT_SLICES, place: Place::Webhooks }]
+        ),
         webhook_endpoints
     ),
     object!(
         WebhookConfigMaps,
         ConfigMap,
         "configmaps",
-        Reach::Follows(&[SourceId::MutatingWebhooks], |snapshot| {
-            webhook::foreign_injector_maps(snapshot)
-                .iter()
-                .map(|(namespace, name)| get(CONFIG_MAPS, Some(namespace), name))
-                .collect()
-        }),
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks],
+            |snapshot| {
+                webhook::foreign_injector_maps(snapshot)
+                    .iter()
+                    .map(|(namespace, name)| get(CONFIG_MAPS, Some(namespace), name))
+                    .collect()
+            },
+            &[FollowRight { verb: "get", api: CONFIG_MAPS, place: Place::Webhooks }]
+        ),
         webhook_config_maps
     ),
     object!(
@@ -211,11 +287,11 @@ pub static SOURCES: &[Source] = &[
         GatewayServices,
         Service,
         "services",
-        Reach::Fixed(|| {
-            vec![
-                list(SERVICES, Some(INGRESS_NAMESPACE), None),
-                list(SERVICES, None, Some("azureservicemesh/istio.component")),
-            ]
+        Reach::Scoped(ScopedList {
+            labels: Some("azureservicemesh/istio.component"),
+            also: Some(|| list(SERVICES, Some(INGRESS_NAMESPACE), None)),
+            falls_back: false,
+            ..scoped(SERVICES)
         }),
         gateway_services
     ),
@@ -227,13 +303,7 @@ pub static SOURCES: &[Source] = &[
         Deployment
     ),
     object!(Pods, Pod, "pods", plain(PODS), pods),
-    object!(
-        ReplicaSets,
-        MetaOnly,
-        "replicasets.apps",
-        Reach::Scoped { api: REPLICA_SETS, fields: None, metadata_only: true },
-        replica_sets
-    ),
+    object!(ReplicaSets, MetaOnly, "replicasets.apps", metadata(REPLICA_SETS), replica_sets),
     controller!(Deployments, "deployments.apps", plain(DEPLOYMENTS), deployments, Deployment),
     controller!(StatefulSets, "statefulsets.apps", plain(STATEFUL_SETS), stateful_sets, StatefulSet),
     controller!(DaemonSets, "daemonsets.apps", plain(DAEMON_SETS), daemon_sets, DaemonSet),
@@ -243,7 +313,197 @@ pub static SOURCES: &[Source] = &[
         RefusalEvents,
         Event,
         "events",
-        Reach::Scoped { api: EVENTS, fields: Some("reason=FailedCreate"), metadata_only: false },
+        Reach::Scoped(ScopedList { fields: Some("reason=FailedCreate"), ..scoped(EVENTS) }),
         refusal_events
+    ),
+    object!(Nodes, Node, "nodes", Reach::Fixed(|| vec![list(NODES, None, None)]), nodes),
+    object!(
+        ValidatingWebhooks,
+        WebhookConfiguration,
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        Reach::Fixed(|| vec![list(VALIDATING_WEBHOOKS, None, None)]),
+        validating_webhooks
+    ),
+    controller!(
+        SystemDaemonSets,
+        "daemonsets.apps",
+        Reach::Fixed(|| vec![list(DAEMON_SETS, Some(SYSTEM_NAMESPACE), None)]),
+        system_daemon_sets,
+        DaemonSet
+    ),
+    object!(
+        Autoscalers,
+        Autoscaler,
+        "horizontalpodautoscalers.autoscaling",
+        Reach::Fixed(|| of_addon(AUTOSCALERS)),
+        autoscalers
+    ),
+    object!(
+        DisruptionBudgets,
+        DisruptionBudget,
+        "poddisruptionbudgets.policy",
+        Reach::Fixed(|| of_addon(DISRUPTION_BUDGETS)),
+        disruption_budgets
+    ),
+    object!(
+        SystemSecrets,
+        MetaOnly,
+        "secrets",
+        Reach::Fixed(|| vec![list_metadata(SECRETS, SYSTEM_NAMESPACE)]),
+        system_secrets
+    ),
+    object!(
+        SecretProviderClasses,
+        SecretProviderClass,
+        "secretproviderclasses.secrets-store.csi.x-k8s.io",
+        Reach::Fixed(|| vec![list(SECRET_PROVIDER_CLASSES, Some(SYSTEM_NAMESPACE), None)]),
+        secret_provider_classes
+    ),
+    object!(
+        SystemLeases,
+        MetaOnly,
+        "leases.coordination.k8s.io",
+        Reach::Fixed(|| vec![list_metadata(LEASES, SYSTEM_NAMESPACE)]),
+        system_leases
+    ),
+    object!(
+        SuspectEvents,
+        Event,
+        "events",
+        Reach::Follows(
+            &[SourceId::SystemPods, SourceId::GatewayServices],
+            |snapshot| {
+                control_plane::suspects(snapshot)
+                    .into_iter()
+                    .map(|suspect| {
+                        Request::List(ListRequest {
+                            api: EVENTS,
+                            namespace: Some(suspect.namespace),
+                            labels: None,
+                            fields: Some(format!(
+                                "involvedObject.kind={},involvedObject.name={}",
+                                suspect.kind, suspect.name
+                            )),
+                            metadata_only: false,
+                        })
+                    })
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: EVENTS, place: Place::Addon }]
+        ),
+        suspect_events
+    ),
+    object!(
+        RootCertificates,
+        ConfigMap,
+        "configmaps",
+        Reach::Scoped(ScopedList { fields: Some("metadata.name=istio-ca-root-cert"), ..scoped(CONFIG_MAPS) }),
+        root_certificates
+    ),
+    object!(
+        SharedConfigMaps,
+        ConfigMap,
+        "configmaps",
+        Reach::Follows(
+            &[SourceId::SystemPods, SourceId::SystemDeployments],
+            |snapshot| {
+                let namespaces = match &snapshot.scope.namespaces {
+                    None => vec![None],
+                    Some(names) => names.iter().cloned().map(Some).collect(),
+                };
+                control_plane::revisions(snapshot)
+                    .iter()
+                    .flat_map(|revision| {
+                        namespaces.iter().map(|namespace| {
+                            Request::List(ListRequest {
+                                api: CONFIG_MAPS,
+                                namespace: namespace.clone(),
+                                labels: None,
+                                fields: Some(format!("metadata.name=istio-shared-configmap-{}", revision.name)),
+                                metadata_only: false,
+                            })
+                        })
+                    })
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: CONFIG_MAPS, place: Place::Scope }]
+        ),
+        shared_config_maps
+    ),
+    object!(EnvoyFilters, EnvoyFilter, "envoyfilters.networking.istio.io", plain(ENVOY_FILTERS), envoy_filters),
+    object!(Telemetries, Telemetry, "telemetries.telemetry.istio.io", plain(TELEMETRIES), telemetries),
+    object!(
+        ServiceEntries,
+        ServiceEntry,
+        "serviceentries.networking.istio.io",
+        plain(SERVICE_ENTRIES),
+        service_entries
+    ),
+    object!(
+        PeerAuthentications,
+        PeerAuthentication,
+        "peerauthentications.security.istio.io",
+        plain(PEER_AUTHENTICATIONS),
+        peer_authentications
+    ),
+    object!(KubeGateways, KubeGateway, "gateways.gateway.networking.k8s.io", plain(KUBE_GATEWAYS), kube_gateways),
+    object!(WasmPlugins, MetaOnly, "wasmplugins.extensions.istio.io", metadata(WASM_PLUGINS), wasm_plugins),
+    object!(ProxyConfigs, MetaOnly, "proxyconfigs.networking.istio.io", metadata(PROXY_CONFIGS), proxy_configs),
+    object!(
+        WorkloadEntries,
+        MetaOnly,
+        "workloadentries.networking.istio.io",
+        metadata(WORKLOAD_ENTRIES),
+        workload_entries
+    ),
+    object!(WorkloadGroups, MetaOnly, "workloadgroups.networking.istio.io", metadata(WORKLOAD_GROUPS), workload_groups),
+    object!(IstioOperators, MetaOnly, "istiooperators.install.istio.io", metadata(ISTIO_OPERATORS), istio_operators),
+    object!(Sidecars, MetaOnly, "sidecars.networking.istio.io", metadata(SIDECARS), sidecars),
+    object!(
+        VirtualServices,
+        MetaOnly,
+        "virtualservices.networking.istio.io",
+        metadata(VIRTUAL_SERVICES),
+        virtual_services
+    ),
+    object!(
+        DestinationRules,
+        MetaOnly,
+        "destinationrules.networking.istio.io",
+        metadata(DESTINATION_RULES),
+        destination_rules
+    ),
+    object!(IstioGateways, MetaOnly, "gateways.networking.istio.io", metadata(ISTIO_GATEWAYS), istio_gateways),
+    object!(
+        AuthorizationPolicies,
+        MetaOnly,
+        "authorizationpolicies.security.istio.io",
+        metadata(AUTHORIZATION_POLICIES),
+        authorization_policies
+    ),
+    object!(
+        RequestAuthentications,
+        MetaOnly,
+        "requestauthentications.security.istio.io",
+        metadata(REQUEST_AUTHENTICATIONS),
+        request_authentications
+    ),
+    object!(
+        MetricsConfigMaps,
+        ConfigMap,
+        "configmaps",
+        Reach::Fixed(|| {
+            ["ama-metrics-prometheus-config", "ama-metrics-settings-configmap"]
+                .map(|name| get(CONFIG_MAPS, Some("kube-system"), name))
+                .into()
+        }),
+        metrics_config_maps
+    ),
+    controller!(
+        MetricsAgents,
+        "deployments.apps",
+        Reach::Fixed(|| vec![get(DEPLOYMENTS, Some("kube-system"), "ama-metrics")]),
+        metrics_agents,
+        Deployment
     ),
 ];

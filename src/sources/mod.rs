@@ -4,12 +4,15 @@
 
 mod catalog;
 pub mod collect;
+pub mod rights;
 
 pub use catalog::{SOURCES, source};
 pub use collect::{Collector, new_collector};
 
+use std::collections::BTreeSet;
+
 use crate::cluster::{Api, GetRequest, ListRequest};
-use crate::snapshot::{Snapshot, SourceId, State};
+use crate::snapshot::{Scope, Snapshot, SourceId, State};
 
 /// The add-on's control-plane namespace, which is also Istio's root namespace there
 /// (<https://learn.microsoft.com/azure/aks/istio-deploy-addon>).
@@ -28,23 +31,86 @@ pub enum Request {
     Raw(&'static str),
 }
 
+/// A list over the examined namespaces: the whole cluster, or one list per namespace.
+pub struct ScopedList {
+    /// What to list.
+    pub api: Api,
+    /// Label selector.
+    pub labels: Option<&'static str>,
+    /// Field selector.
+    pub fields: Option<&'static str>,
+    /// Whether metadata is enough.
+    pub metadata_only: bool,
+    /// What is read besides, whatever the scope.
+    pub also: Option<fn() -> Request>,
+    /// Whether one namespace is an answer when the whole cluster is refused.
+    pub falls_back: bool,
+}
+
+/// A right that a source needs whose requests follow from what other sources gave.
+pub struct FollowRight {
+    /// `get` or `list`.
+    pub verb: &'static str,
+    /// What to read.
+    pub api: Api,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where requests go that follow from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The add-on's own namespaces.
+    Addon,
+    /// The examined namespaces.
+    Scope,
+    /// Namespaces that webhooks of another Istio point to.
+    Webhooks,
+}
+
 /// How a source is reached.
 pub enum Reach {
     /// Always the same requests.
     Fixed(fn() -> Vec<Request>),
-    /// A list over the examined namespaces: the whole cluster, or one list per namespace.
-    Scoped {
-        /// What to list.
-        api: Api,
-        /// Field selector.
-        fields: Option<&'static str>,
-        /// Whether metadata is enough.
-        metadata_only: bool,
-    },
-    /// A cluster-wide list that falls back to something narrower when it is refused.
-    OrElse(fn() -> Request, fn(&crate::snapshot::Scope) -> Vec<Request>),
+    /// See [`ScopedList`].
+    Scoped(ScopedList),
+    /// A cluster-wide list, or something narrower where namespaces are named or the list is refused.
+    OrElse(fn() -> Request, fn(&Scope) -> Vec<Request>),
     /// Requests that follow from what other sources gave.
-    Follows(&'static [SourceId], fn(&Snapshot) -> Vec<Request>),
+    Follows(&'static [SourceId], fn(&Snapshot) -> Vec<Request>, &'static [FollowRight]),
+}
+
+/// Sources, and those that they follow from.
+#[must_use]
+pub fn with_followed(sources: &BTreeSet<SourceId>) -> BTreeSet<SourceId> {
+    let mut all = sources.clone();
+    loop {
+        let of = |source: &Source| match source.reach {
+            Reach::Follows(after, ..) if all.contains(&source.id) => after,
+            _ => &[],
+        };
+        let followed: Vec<SourceId> = SOURCES.iter().flat_map(of).copied().collect();
+        let before = all.len();
+        all.extend(followed);
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+impl ScopedList {
+    fn requests<'n>(&self, namespaces: impl IntoIterator<Item = Option<&'n str>>) -> Vec<Request> {
+        let list = |namespace: Option<&str>| {
+            Request::List(ListRequest {
+                api: self.api,
+                namespace: namespace.map(str::to_owned),
+                labels: self.labels.map(str::to_owned),
+                fields: self.fields.map(str::to_owned),
+                metadata_only: self.metadata_only,
+            })
+        };
+        self.also.iter().map(|also| also()).chain(namespaces.into_iter().map(list)).collect()
+    }
 }
 
 /// One source.
@@ -64,6 +130,29 @@ pub struct Source {
 }
 
 impl Source {
+    /// What to ask for a scope. Sources that follow from others look at what those gave.
+    #[must_use]
+    pub fn requests(&self, scope: &Scope, snapshot: &Snapshot) -> Vec<Request> {
+        match (&self.reach, &scope.namespaces) {
+            (Reach::Fixed(requests), _) => requests(),
+            (Reach::Follows(_, requests, _), _) => requests(snapshot),
+            (Reach::OrElse(first, _), None) => vec![first()],
+            (Reach::OrElse(_, instead), Some(_)) => instead(scope),
+            (Reach::Scoped(scoped), None) => scoped.requests([None]),
+            (Reach::Scoped(scoped), Some(names)) => scoped.requests(names.iter().map(|name| Some(name.as_str()))),
+        }
+    }
+
+    /// Whether a narrower scope is an answer when this one is refused.
+    #[must_use]
+    pub fn falls_back(&self) -> bool {
+        match &self.reach {
+            Reach::Scoped(scoped) => scoped.falls_back,
+            Reach::OrElse(..) => true,
+            Reach::Fixed(_) | Reach::Follows(..) => false,
+        }
+    }
+
     /// Where its objects lie in a bundle.
     #[must_use]
     pub fn file(&self) -> String {

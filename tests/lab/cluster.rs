@@ -186,6 +186,13 @@ impl Lab {
         self.asm_with(None, args)
     }
 
+    /// A command that knows no facts file.
+    pub fn plain(&self, args: &[&str]) -> Out {
+        let mut argv = vec!["kubectl", "asm"];
+        argv.extend(args);
+        self.exec(None, &argv, "")
+    }
+
     pub fn asm_as(&self, kubeconfig: &Path, args: &[&str]) -> Out {
         self.asm_with(Some(kubeconfig), args)
     }

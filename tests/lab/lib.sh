@@ -42,9 +42,33 @@ daemon() {
     "$LAB_RUN/$n" "$@" </dev/null >/dev/null 2>&1 &
   poll 10 test -s "$LAB_RUN/$n.pid"
 }
+# What the scaling controller says about an autoscaler that has nothing to do: hpa_at_rest NAMESPACE NAME
+hpa_at_rest() {
+  k -n "$1" patch hpa "$2" --subresource status --type merge -p '{"status": {"currentReplicas": 2, "desiredReplicas": 2, "conditions": [
+    {"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale"}, {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound"},
+    {"type": "ScalingLimited", "status": "False", "reason": "DesiredWithinRange"}]}}' >/dev/null
+}
 # What `istioctl tag set` makes: a webhook, a Service, and for the tag `default` a validator.
 drop_tag() {
   k delete mutatingwebhookconfiguration,validatingwebhookconfiguration -l "istio.io/tag=$1" --ignore-not-found >/dev/null
   k -n $NS delete service "istiod-revision-tag-$1" --ignore-not-found >/dev/null
   [ "$1" != default ] || k delete validatingwebhookconfiguration istiod-default-validator --ignore-not-found >/dev/null
 }
+# keep NAME OBJECT… saves an object (the words after NAME are those of `kubectl get`); put_back NAME writes it as it was.
+keep() {
+  local f=$LAB_RUN/kept-$1.json; shift
+  k get "$@" -o json | jq 'del(.metadata | .resourceVersion, .uid, .creationTimestamp, .generation)' >"$f"
+}
+put_back() {
+  local f=$LAB_RUN/kept-$1.json
+  [ -s "$f" ] || return 0
+  k replace -f "$f" >/dev/null 2>&1 || k create -f "$f" >/dev/null
+  rm -f "$f"
+}
+# What the owner of a status (kubelet, cloud controller) would write: edit_status NAMESPACE KIND/NAME JQ-FILTER
+edit_status() { k -n "$1" get "$2" -o json | jq "$NOT_READY $3" | k replace --subresource=status -f - >/dev/null; }
+NOT_READY='def not_ready: (.status.conditions[] | select(.type == "Ready" or .type == "ContainersReady"))
+  |= (.status = "False" | .lastTransitionTime = (now | todate)) | .status.containerStatuses[]?.ready = false;'
+pod_of() { k -n "$1" get pods -l "$2" -o jsonpath='{.items[0].metadata.name}'; }   # pod_of NAMESPACE SELECTOR
+# A ReplicaSet whose pods were refused waits longer each time; a touch makes it try at once: try_again NAMESPACE SELECTOR
+try_again() { k -n "$1" annotate replicasets -l "$2" "lab.kubectl-asm/touched=$(date +%s%N)" --overwrite >/dev/null; }

@@ -87,13 +87,22 @@ pub fn every_gap_names_a_right(report: &Value) {
     }
 }
 
+/// The time for `--now`; `later` (as `10 minutes`) makes everything look that much older than it is.
+fn time(lab: &Lab, later: &str) -> String {
+    let when = if later.is_empty() { "now".to_owned() } else { format!("now + {later}") };
+    lab.must(&["date", "-u", "-d", &when, "+%Y-%m-%dT%H:%M:%SZ"], "").trim().to_owned()
+}
+
 /// The report, once from the cluster and once from a bundle: equal but for `origin`.
 pub fn same_live_and_bundled(lab: &Lab, args: &[&str]) -> Report {
+    same_at(lab, args, &time(lab, ""))
+}
+
+fn same_at(lab: &Lab, args: &[&str], now: &str) -> Report {
     let bundle = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parity.tar.gz");
     let bundle = bundle.to_str().expect("UTF-8 path");
-    let now = lab.must(&["date", "-u", "+%Y-%m-%dT%H:%M:%SZ"], "");
     let mut live = args.to_vec();
-    live.extend(["--now", now.trim()]);
+    live.extend(["--now", now]);
     let mut offline = live.clone();
     offline.extend(["--from", bundle]);
     for _ in 0..5 {
@@ -156,7 +165,8 @@ pub fn play(name: &str) {
         lab.settle();
     }
     let expect = &world.head["expect"];
-    let report = same_live_and_bundled(&lab, &["status"]);
+    let later = text(&world.head["later"]);
+    let report = same_at(&lab, &["status"], &time(&lab, &later));
     let (found, wanted) = (lines(&report.json), list(&expect["findings"]).iter().map(text).collect::<Vec<_>>());
     let same = found.len() == wanted.len() && found.iter().zip(&wanted).all(|(f, w)| matches(f, w));
     assert!(
@@ -178,7 +188,7 @@ pub fn play(name: &str) {
             let wanted: Vec<Vec<String>> = steps.iter().map(|s| list(s).iter().map(text).collect()).collect();
             assert_eq!(first, wanted, "{name}: the commands, word by word");
         }
-        _ => repair(&lab, name, &report, settles),
+        _ => repair(&lab, name, &report, settles, &later),
     }
 }
 
@@ -195,7 +205,7 @@ fn commands(finding: &Value) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn repair(lab: &Lab, name: &str, report: &Report, settles: bool) {
+fn repair(lab: &Lab, name: &str, report: &Report, settles: bool, later: &str) {
     let mut done: Vec<Vec<String>> = Vec::new();
     for finding in list(&report.json["findings"]) {
         if finding["severity"] == "info" {
@@ -219,7 +229,7 @@ fn repair(lab: &Lab, name: &str, report: &Report, settles: bool) {
     }
     // A ReplicaSet whose pods were refused tries again after a pause that doubles: that is the longest to wait for.
     poll(&format!("{name}: after {done:?} the findings are gone"), Duration::from_secs(120), || {
-        let after = lab.report(&["status"]);
+        let after = lab.report(&["status", "--now", &time(lab, later)]);
         let left = lines(&after.json);
         if left.is_empty() && after.code == 0 {
             Ok(())

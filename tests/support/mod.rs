@@ -5,18 +5,18 @@
 
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use kubectl_asm::checks;
 use kubectl_asm::engine::lens::{Lens, World};
 use kubectl_asm::engine::run::{Outcome, run};
-use kubectl_asm::engine::{Cause, Check, Finding, Missing, Severity, Verdict};
+use kubectl_asm::engine::{Cause, Check, Finding, Severity};
 use kubectl_asm::facts::Facts;
 use kubectl_asm::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;
-use kubectl_asm::sources::{Reach, Request, SOURCES, Source};
+use kubectl_asm::sources::{Request, SOURCES, Source};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,6 +42,12 @@ pub struct Header {
     /// Sources that the server refuses.
     #[serde(default)]
     pub refused: Vec<SourceId>,
+    /// Sources that the server does not serve.
+    #[serde(default)]
+    pub unserved: Vec<SourceId>,
+    /// The server's version; `v1.34.1` when absent.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Whether all checks are run, with causes, and exactly one finding may be on top.
     #[serde(default)]
     pub all: bool,
@@ -130,6 +136,39 @@ pub fn identity(object: &Value) -> String {
     if namespace.is_empty() { format!("{kind}/{name}") } else { format!("{kind}/{namespace}/{name}") }
 }
 
+const ROOT_MAP: &str = "/istio-ca-root-cert";
+
+/// What istiod does in every cluster, so that no fixture has to repeat it: the root certificate of the add-on's
+/// namespace goes into every namespace and into every webhook that calls there, where the fixture does not say otherwise
+/// (its own ConfigMap, the ConfigMap in `without`, a `caBundle` that may be empty).
+fn trust(objects: &mut BTreeMap<String, Value>, without: &[String]) {
+    let Some(root) = objects.get(&format!("ConfigMap/aks-istio-system{ROOT_MAP}")).cloned() else { return };
+    let pem = text(&root, "/data/root-cert.pem");
+    let bundle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let namespaces: Vec<_> = objects
+        .values()
+        .filter(|object| text(object, "/kind") == "Namespace")
+        .map(|object| text(object, "/metadata/name").to_owned())
+        .collect();
+    for namespace in namespaces {
+        let key = format!("ConfigMap/{namespace}{ROOT_MAP}");
+        if !without.contains(&key) {
+            let mut copy = root.clone();
+            copy["metadata"]["namespace"] = namespace.into();
+            objects.entry(key).or_insert(copy);
+        }
+    }
+    for object in objects.values_mut().filter(|object| text(object, "/kind") == "MutatingWebhookConfiguration") {
+        for entry in object["webhooks"].as_array_mut().into_iter().flatten() {
+            if text(entry, "/clientConfig/service/namespace") == "aks-istio-system"
+                && entry["clientConfig"].get("caBundle").is_none()
+            {
+                entry["clientConfig"]["caBundle"] = bundle.clone().into();
+            }
+        }
+    }
+}
+
 /// Reads one fixture.
 pub fn fixture(path: &Path) -> Fixture {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
@@ -142,11 +181,12 @@ pub fn fixture(path: &Path) -> Fixture {
         objects.insert(identity(&object), object);
     }
     for gone in &header.without {
-        assert!(objects.remove(gone).is_some(), "{name}: the base has no {gone}");
+        assert!(objects.remove(gone).is_some() || gone.ends_with(ROOT_MAP), "{name}: the base has no {gone}");
     }
     for object in all {
         objects.insert(identity(&object), object);
     }
+    trust(&mut objects, &header.without);
     Fixture { name, folder, header, objects: objects.into_values().collect() }
 }
 
@@ -180,6 +220,28 @@ fn resource(kind: &str) -> &'static str {
         "EndpointSlice" => "endpointslices",
         "MutatingWebhookConfiguration" => "mutatingwebhookconfigurations",
         "CustomResourceDefinition" => "customresourcedefinitions",
+        "Node" => "nodes",
+        "ValidatingWebhookConfiguration" => "validatingwebhookconfigurations",
+        "HorizontalPodAutoscaler" => "horizontalpodautoscalers",
+        "PodDisruptionBudget" => "poddisruptionbudgets",
+        "Secret" => "secrets",
+        "SecretProviderClass" => "secretproviderclasses",
+        "Lease" => "leases",
+        "EnvoyFilter" => "envoyfilters",
+        "Telemetry" => "telemetries",
+        "ServiceEntry" => "serviceentries",
+        "PeerAuthentication" => "peerauthentications",
+        "Sidecar" => "sidecars",
+        "WasmPlugin" => "wasmplugins",
+        "ProxyConfig" => "proxyconfigs",
+        "WorkloadEntry" => "workloadentries",
+        "WorkloadGroup" => "workloadgroups",
+        "IstioOperator" => "istiooperators",
+        "VirtualService" => "virtualservices",
+        "DestinationRule" => "destinationrules",
+        "Gateway" => "gateways",
+        "AuthorizationPolicy" => "authorizationpolicies",
+        "RequestAuthentication" => "requestauthentications",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -193,8 +255,9 @@ fn has_label(object: &Value, selector: &str) -> bool {
 
 /// What an API server with these objects answers.
 fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
-    let of = |object: &Value, wanted: &str, namespace: Option<&str>| {
+    let of = |object: &Value, (group, wanted): (&str, &str), namespace: Option<&str>| {
         resource(text(object, "/kind")) == wanted
+            && text(object, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group) == group
             && namespace.is_none_or(|namespace| text(object, "/metadata/namespace") == namespace)
     };
     objects
@@ -202,44 +265,21 @@ fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
         .filter(|object| match request {
             Request::Raw(_) => false,
             Request::Get(get) => {
-                of(object, get.api.resource, get.namespace.as_deref()) && text(object, "/metadata/name") == get.name
+                of(object, (get.api.group, get.api.resource), get.namespace.as_deref())
+                    && text(object, "/metadata/name") == get.name
             }
             Request::List(list) => {
-                of(object, list.api.resource, list.namespace.as_deref())
+                of(object, (list.api.group, list.api.resource), list.namespace.as_deref())
                     && list.labels.as_deref().is_none_or(|selector| has_label(object, selector))
                     && list.fields.as_deref().is_none_or(|selector| {
-                        let (field, value) = selector.split_once('=').unwrap();
-                        text(object, &format!("/{}", field.replace('.', "/"))) == value
+                        selector.split(',').all(|part| {
+                            let (field, value) = part.split_once('=').unwrap();
+                            text(object, &format!("/{}", field.replace('.', "/"))) == value
+                        })
                     })
             }
         })
         .collect()
-}
-
-fn requests(source: &Source, snapshot: &Snapshot) -> Vec<Request> {
-    match &source.reach {
-        Reach::Fixed(requests) => requests(),
-        Reach::OrElse(first, _) => vec![first()],
-        Reach::Follows(_, requests) => requests(snapshot),
-        Reach::Scoped { api, fields, metadata_only } => {
-            let namespaces = match &snapshot.scope.namespaces {
-                None => vec![None],
-                Some(list) => list.iter().cloned().map(Some).collect(),
-            };
-            namespaces
-                .into_iter()
-                .map(|namespace| {
-                    Request::List(kubectl_asm::cluster::ListRequest {
-                        api: *api,
-                        namespace,
-                        labels: None,
-                        fields: fields.map(|fields| fields.to_string()),
-                        metadata_only: *metadata_only,
-                    })
-                })
-                .collect()
-        }
-    }
 }
 
 /// A refusal as the cluster layer classifies it.
@@ -253,22 +293,37 @@ pub fn forbidden(source: &Source) -> Fault {
 
 /// Reads objects as a cluster would be read; every source answers, except the refused ones.
 pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[SourceId]) -> Snapshot {
+    serve(objects, scope, refused, &[], None)
+}
+
+fn serve(
+    objects: &[Value],
+    scope: Option<Vec<String>>,
+    refused: &[SourceId],
+    unserved: &[SourceId],
+    version: Option<&str>,
+) -> Snapshot {
+    let version = serde_json::json!({"gitVersion": version.unwrap_or("v1.34.1")}).to_string();
     let mut snapshot = Snapshot { scope: Scope { namespaces: scope }, ..Snapshot::default() };
     for source in SOURCES {
         let mut collector = (source.collector)();
         let refuse = refused.contains(&source.id);
         if !refuse {
             if source.id == SourceId::Version {
-                collector.item(br#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#);
+                collector.item(version.as_bytes());
             }
-            for request in requests(source, &snapshot) {
+            for request in source.requests(&snapshot.scope, &snapshot) {
                 for object in answer(objects, &request) {
                     collector.item(serde_json::to_string(object).unwrap().as_bytes());
                 }
             }
         }
         let end = End {
-            kind: if refuse { StateKind::Failed } else { StateKind::Collected },
+            kind: match refuse {
+                true => StateKind::Failed,
+                false if unserved.contains(&source.id) => StateKind::NotServed,
+                false => StateKind::Collected,
+            },
             faults: if refuse { vec![forbidden(source)] } else { Vec::new() },
             undecodable: Vec::new(),
             fallback: None,
@@ -287,7 +342,13 @@ pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[Source
 impl Fixture {
     /// The frozen world of this fixture.
     pub fn snapshot(&self) -> Snapshot {
-        snapshot(&self.objects, self.header.scope.clone(), &self.header.refused)
+        self.refusing(&self.header.refused)
+    }
+
+    /// Its world with other sources refused.
+    pub fn refusing(&self, refused: &[SourceId]) -> Snapshot {
+        let Header { scope, unserved, version, .. } = &self.header;
+        serve(&self.objects, scope.clone(), refused, unserved, version.as_deref())
     }
 
     /// Runs checks over it.
@@ -295,13 +356,16 @@ impl Fixture {
         evaluate(&self.snapshot(), self.header.now, checks, causes)
     }
 
-    /// Runs one check and tells which sources it looked at.
-    pub fn touched(&self, check: &Check) -> (Result<Verdict, Missing>, std::collections::BTreeSet<SourceId>) {
+    /// Runs checks and tells which sources each looked at.
+    pub fn touched(&self, checks: &[&'static Check]) -> Vec<(&'static Check, BTreeSet<SourceId>)> {
         let (snapshot, facts) = (self.snapshot(), Facts::built_in().unwrap());
         let world = World::new(&snapshot, &facts, self.header.now);
-        let lens = Lens::new(&world);
-        let result = (check.run)(&lens);
-        (result, lens.touched())
+        let touched = |check: &&'static Check| {
+            let lens = Lens::new(&world);
+            drop((check.run)(&lens));
+            (*check, lens.touched())
+        };
+        checks.iter().map(touched).collect()
     }
 }
 

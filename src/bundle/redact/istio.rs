@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::mesh::mesh_config::first_document;
 use crate::model::config_map::{ConfigMap, InjectorConfig};
 use crate::model::yaml;
 
@@ -50,6 +51,9 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
         match key.as_str() {
             "mesh" | "meshNetworks" if of_istio => mesh_config(text),
             "root-cert.pem" if of_istio => {}
+            "prometheus-config" => scrape_config(text),
+            // One setting: a regular expression on namespaces.
+            "pod-annotation-based-scraping" => {}
             // What the decoder refuses must be refused again when the bundle is read.
             "config" if of_istio => *text = if config_parses { injector(text) } else { BROKEN.to_owned() },
             "values" if of_istio => *text = if values_parse { values(text) } else { BROKEN.to_owned() },
@@ -61,7 +65,7 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
 /// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
 fn injector(text: &str) -> String {
     let Ok(Value::Object(mut config)) = yaml::to_json(text) else {
-        // An empty text or a list parses as a configuration without content, too.
+        // An empty text parses as a configuration without content, too.
         return "{}".to_owned();
     };
     config.retain(|key, _| INJECTOR_KEYS.contains(&key.as_str()));
@@ -88,7 +92,11 @@ fn hash(value: &mut Value) {
 /// The values the injector was installed with. Tracers are configured with access tokens there.
 fn values(text: &str) -> String {
     let Ok(Value::Object(mut values)) = serde_json::from_str::<Value>(text) else { return "{}".to_owned() };
+    let cni = values.get("pilot").and_then(|pilot| pilot.pointer("/cni/enabled")).and_then(Value::as_bool);
     values.retain(|key, _| matches!(key.as_str(), "global" | "revision" | "sidecarInjectorWebhook"));
+    if let Some(cni) = cni {
+        values.insert("pilot".to_owned(), serde_json::json!({"cni": {"enabled": cni}}));
+    }
     if let Some(Value::Object(global)) = values.get_mut("global") {
         global.remove("tracer");
     }
@@ -102,10 +110,12 @@ pub(super) fn mesh_config(text: &mut String) {
     if text.is_empty() {
         return;
     }
-    match yaml::to_json(text) {
+    match first_document(text) {
         Ok(mut config) => {
-            if scrub(&mut config) {
-                *text = config.to_string();
+            // istiod reads the first document only; what follows it is not looked through, so it goes.
+            let is_alone = yaml::from_str::<Value>(text).is_ok();
+            if scrub(&mut config) || !is_alone {
+                *text = if config.is_null() { String::new() } else { config.to_string() };
             }
         }
         Err(_) => BROKEN.clone_into(text),
@@ -165,4 +175,58 @@ fn empty(value: &mut Value, variables: bool) -> bool {
             true
         }
     }
+}
+
+/// Of an EnvoyFilter what it patches stays; the patches themselves can hold scripts, headers and credentials.
+pub(super) fn envoy_filter(object: &mut Map<String, Value>) {
+    let Some(patches) = object.get_mut("spec").and_then(|spec| spec.get_mut("configPatches")) else { return };
+    let Value::Array(patches) = patches else {
+        *patches = Value::Null;
+        return;
+    };
+    for patch in patches.iter_mut().filter_map(|patch| patch.get_mut("patch")).filter_map(Value::as_object_mut) {
+        patch.retain(|key, _| key == "operation");
+    }
+}
+
+/// Of a Telemetry the fields stay; the values of tags and the texts of filters are the owner's own.
+pub(super) fn telemetry(object: &mut Map<String, Value>) {
+    if let Some(spec) = object.get_mut("spec") {
+        scrub(spec);
+    }
+}
+
+/// The parameters of a SecretProviderClass are those of any provider: only the vault's and the objects' names stay.
+pub(super) fn secret_provider_class(object: &mut Map<String, Value>) {
+    let Some(parameters) = object.get_mut("spec").and_then(|spec| spec.get_mut("parameters")) else { return };
+    match parameters {
+        Value::Object(map) => map.retain(|key, _| matches!(key.as_str(), "keyvaultName" | "objects" | "tenantId")),
+        other => *other = Value::Null,
+    }
+}
+
+/// A scrape configuration: which jobs there are and what they look for; credentials and addresses go.
+fn scrape_config(text: &mut String) {
+    const KEPT: [&str; 4] = ["job_name", "metrics_path", "kubernetes_sd_configs", "relabel_configs"];
+    let Ok(Value::Object(mut config)) = yaml::from_str::<Value>(text) else {
+        BROKEN.clone_into(text);
+        return;
+    };
+    config.retain(|key, _| key == "scrape_configs");
+    if let Some(Value::Array(jobs)) = config.get_mut("scrape_configs") {
+        for job in jobs.iter_mut() {
+            match job {
+                Value::Object(job) => {
+                    job.retain(|key, _| KEPT.contains(&key.as_str()));
+                    if let Some(Value::Array(discovery)) = job.get_mut("kubernetes_sd_configs") {
+                        discovery.iter_mut().for_each(|entry| super::keep(entry, &["role", "namespaces"]));
+                    }
+                }
+                other => *other = Value::Null,
+            }
+        }
+    } else {
+        config.clear();
+    }
+    *text = Value::Object(config).to_string();
 }

@@ -113,14 +113,14 @@ fn a_secret_loses_its_data_wherever_it_turns_up() {
 fn volumes_keep_names_and_lose_options() {
     let spec = json!({"volumes": [
         {"name": "a", "configMap": {"name": "m", "items": [{"key": "x"}]}}, {"name": "b", "secret": {"secretName": "s"}},
-        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"k": "x"}, "nodePublishSecretRef": {"name": "x"}}},
+        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"k": "x", "secretProviderClass": "spc"}, "nodePublishSecretRef": {"name": "x"}}},
         {"name": "d", "flexVolume": {"options": {"k": "x"}}},
         {"name": "e", "projected": {"sources": [{"secret": {"name": "s", "items": ["x"]}}, {"downwardAPI": {"items": ["x"]}}]}}]});
     assert_eq!(
         redacted(SourceId::Pods, json!({"spec": spec}))["spec"]["volumes"],
         json!([
         {"name": "a", "configMap": {"name": "m"}}, {"name": "b", "secret": {"secretName": "s"}},
-        {"name": "c", "csi": {"driver": "d"}}, {"name": "d", "flexVolume": {}},
+        {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"secretProviderClass": "spc"}}}, {"name": "d", "flexVolume": {}},
         {"name": "e", "projected": {"sources": [{"secret": {"name": "s"}}, {"downwardAPI": {}}]}}])
     );
 }
@@ -164,6 +164,7 @@ fn the_injector_s_configuration_parses_as_before_and_its_templates_are_hashes() 
             "policy: enabled\nneverInjectSelector:\n- matchExpressions: [{key: a, operator: In, values: [b]}]\ntemplates: {sidecar: secret}\nextra: secret\n",
             r#"{"global":{"hub":"h","tag":1,"variant":"distroless","proxy":{"image":"proxyv2"},"tracer":{"x":"secret"}},"pilot":"secret"}"#,
         ),
+        ("policy: enabled", r#"{"pilot":{"cni":{"enabled":true,"provider":"secret"},"env":{"A":"secret"}}}"#),
         ("policy: disabled\ntemplates: secret", "{}"),
         ("policy: [secret", "{}"),
         ("policy: a\npolicy: secret", "{}"),
@@ -227,4 +228,16 @@ fn what_webhooks_services_and_events_say_stays() {
     assert_eq!(redacted(SourceId::GatewayServices, service.clone()), service);
     let event = json!({"message": "m", "involvedObject": {"kind": "ReplicaSet"}});
     assert_eq!(redacted(SourceId::RefusalEvents, event.clone()), event);
+}
+
+/// What istiod does not read must not decide, and must not leave the machine unseen.
+#[test]
+fn of_a_mesh_configuration_with_several_documents_only_the_first_stays() {
+    let object = |mesh: &str| {
+        let mut map = json!({"kind": "ConfigMap", "metadata": {"name": "istio-asm-1-30"}, "data": {"mesh": mesh}});
+        redact(SourceId::SystemConfigMaps, &mut map);
+        map["data"]["mesh"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(object("trustDomain: a\n---\npassword: hidden\n"), r#"{"trustDomain":"a"}"#);
+    assert_eq!(object("trustDomain: [\n"), "[");
 }

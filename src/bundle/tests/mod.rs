@@ -44,11 +44,18 @@ pub fn files(bytes: &[u8]) -> Vec<(String, String)> {
 fn content(snapshot: &Snapshot) -> String {
     let mut copy = snapshot.clone();
     copy.origin.kind = OriginKind::Live;
+    // Values of tags and credentials of scrape jobs are taken out on purpose.
+    if let crate::snapshot::Section::Collected(telemetries) = &mut copy.telemetries {
+        telemetries.items.iter_mut().for_each(|telemetry| telemetry.spec = serde_json::Value::Null);
+    }
+    if let crate::snapshot::Section::Collected(maps) = &mut copy.metrics_config_maps {
+        maps.items.iter_mut().for_each(|map| map.data.clear());
+    }
     let is_istio = |name: &str| matches!(name, "discovery" | "istio-proxy");
     let strip = |containers: &mut Vec<crate::model::Container>| {
         for container in containers {
-            container.env.retain(|_| is_istio(&container.name));
-            for var in &mut container.env {
+            container.env.kept.retain(|_| is_istio(&container.name));
+            for var in &mut container.env.kept {
                 if var.name == "PROXY_CONFIG" {
                     let config: serde_json::Value = serde_json::from_str(&var.value).unwrap();
                     var.value = config["discoveryAddress"].to_string();

@@ -202,6 +202,21 @@ pub fn objects(id: SourceId) -> Vec<Value> {
         SourceId::RefusalEvents => vec![json!({"metadata": meta("shop", "web.1", json!({})), "reason": "FailedCreate",
             "involvedObject": {"kind": "ReplicaSet", "namespace": "shop", "name": "web-6c8"}, "message": "no endpoints available",
             "lastTimestamp": "2026-08-01T09:00:00Z"})],
+        SourceId::EnvoyFilters => vec![json!({"metadata": meta("shop", "lua", json!({})), "spec": {"configPatches": [
+            {"applyTo": "HTTP_FILTER", "match": {"proxy": {"proxyVersion": "^1\\.30.*"}},
+             "patch": {"operation": "INSERT_BEFORE", "value": {"inlineCode": SECRET}}}]}})],
+        SourceId::Telemetries => vec![json!({"metadata": meta("shop", "tags", json!({})), "spec": {"tracing": [
+            {"customTags": {"key": {"literal": {"value": SECRET}}}, "randomSamplingPercentage": 5}]}})],
+        SourceId::SecretProviderClasses => vec![json!({"metadata": meta(NS, "istio-spc-asm-1-30", json!({})),
+            "spec": {"provider": "azure", "parameters": {"keyvaultName": "kv", "objects": "array: []", "clientID": SECRET}}})],
+        SourceId::SystemSecrets => {
+            vec![json!({"metadata": meta(NS, "istio-ca-secret", json!({})), "type": "istio.io/ca-root",
+            "data": {"ca-key.pem": "czNjcjN0"}})]
+        }
+        SourceId::MetricsConfigMaps => {
+            vec![json!({"metadata": meta("kube-system", "ama-metrics-prometheus-config", json!({})),
+            "data": {"prometheus-config": "scrape_configs:\n- job_name: mesh\n  basic_auth: {password: s3cr3t}\n  kubernetes_sd_configs: [{role: pod, api_server: s3cr3t}]\n"}})]
+        }
         _ => Vec::new(),
     }
 }

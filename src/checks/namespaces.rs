@@ -1,0 +1,331 @@
+//! INJ: namespaces and Jobs that injection does not suit.
+
+use jiff::SignedDuration;
+
+use super::injection::{LABELS, judge_namespaces};
+use super::remedies::{count, label_namespace, restart, subject, unlabel_namespace, workload_key};
+use super::stranded::{impact, label, object};
+use crate::engine::finding::KeyKind;
+use crate::engine::lens::{BLAST, OWNERS, WORKLOADS};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::control_plane::recommended;
+use crate::mesh::injection::{IGNORED_NAMESPACES, INJECTION, REV};
+use crate::mesh::proxy::{PROXY_CONTAINER, ProxyKind};
+use crate::mesh::proxy_state;
+use crate::model::{Namespace, Pod};
+use crate::snapshot::SourceId;
+use crate::sources::SYSTEM_NAMESPACE;
+
+/// Checks of this file.
+pub static CHECKS: &[&Check] = &[&OPEN_SERVICE_MESH, &SYSTEM_NAMESPACES, &ENDLESS];
+
+/// The label by which Open Service Mesh takes a namespace in, and the annotation that switches its injection on
+/// (`pkg/constants/constants.go` of openservicemesh/osm).
+const MONITORED: &str = "openservicemesh.io/monitored-by";
+const OSM_INJECTION: &str = "openservicemesh.io/sidecar-injection";
+/// Name of the injecting entry of Open Service Mesh; the add-on's configuration is called `aks-osm-webhook-osm`.
+const OSM_ENTRY: &str = "osm-inject.k8s.io";
+
+/// The application routing add-on labels its own namespace for Open Service Mesh
+/// (`pkg/manifests/common.go` of Azure/aks-app-routing-operator).
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const APP_ROUTING: &str = "aks-app-routing-operator";
+
+static OPEN_SERVICE_MESH: Check = Check {
+    code: "INJ12",
+    name: "open-service-mesh-label",
+    title: "No namespace carries labels of Open Service Mesh",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: LABELS,
+    uses: BLAST,
+    docs: "## What it means
+A namespace carries the label or annotation of Open Service Mesh. Without that mesh they do nothing. While its webhook is still there and the namespace has a revision's label too, both meshes add their proxy to a new pod and redirect its traffic: that is an error.
+
+## Why it happens on AKS
+The Open Service Mesh add-on came before the Istio add-on. Disabling it leaves the labels of namespaces where they are.
+
+## How we know
+The label `openservicemesh.io/monitored-by` and the annotation `openservicemesh.io/sidecar-injection` of namespaces, and whether a webhook `osm-inject.k8s.io` selects them. The namespace of the application routing add-on carries the label by itself and is left out.
+
+## What to do
+Remove the label and the annotation. If the namespace is still in Open Service Mesh, move it: remove them, add the revision's label, and restart its workloads.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/open-service-mesh-istio-migration-guidance>, <https://learn.microsoft.com/azure/aks/istio-about#limitations>",
+    run: open_service_mesh,
+};
+
+/// The configuration of Open Service Mesh that is asked about new pods of a namespace.
+fn osm_injector<'a>(lens: &Lens<'a>, namespace: &Namespace) -> Option<&'a str> {
+    let configurations = lens.snapshot().mutating_webhooks.items().unwrap_or_default();
+    let selects = |entry: &&crate::model::Webhook| {
+        entry.name == OSM_ENTRY
+            && entry.sees_pod_creation()
+            && entry.namespace_selector.matches(&namespace.metadata.labels) == Some(true)
+    };
+    configurations
+        .iter()
+        .find(|configuration| configuration.webhooks.iter().find(selects).is_some())
+        .map(|configuration| configuration.metadata.name.as_str())
+}
+
+fn open_service_mesh(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions()?;
+    let injectors = lens.injectors()?;
+    judge_namespaces(lens, |namespace| {
+        let meta = &namespace.metadata;
+        let (monitored, injection) = (meta.label(MONITORED), meta.annotation(OSM_INJECTION));
+        let asked =
+            injection.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "enabled" | "yes" | "true"));
+        if (monitored.is_none() && !asked) || meta.label(MANAGED_BY) == Some(APP_ROUTING) {
+            return Ok(None);
+        }
+        let name = meta.name.as_str();
+        let osm = osm_injector(lens, namespace).filter(|_| asked);
+        let ours = meta.label(REV).is_some() && injectors.iter().any(|injector| injector.takes(&meta.labels));
+        let (severity, summary, detail, remedy) = match (osm, ours) {
+            (Some(_), true) => (
+                Severity::Error,
+                format!("namespace {name} is in Open Service Mesh and in the Istio add-on at once"),
+                "Both add their proxy to its new pods and redirect the same traffic.",
+                "leave Open Service Mesh, then restart",
+            ),
+            (Some(_), false) => (
+                Severity::Warning,
+                format!("namespace {name} is still in Open Service Mesh"),
+                "Its pods get that mesh's sidecar and not the add-on's; the two cannot stay side by side.",
+                "move it to the Istio add-on",
+            ),
+            (None, _) => (
+                Severity::Warning,
+                format!("namespace {name} still carries labels of Open Service Mesh"),
+                "Nothing here acts on them; with that add-on enabled again they would.",
+                "remove what is left of it",
+            ),
+        };
+        let mut finding = Finding::new(Subject::cluster("Namespace", name), summary, detail)
+            .key(KeyKind::Namespace, name)
+            .at_most(severity);
+        let mut steps = Vec::new();
+        if let Some(value) = monitored {
+            let field = format!("label {MONITORED}");
+            finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), field, value, Some("absent"));
+            steps.push(unlabel_namespace(name, MONITORED));
+        }
+        if let Some(value) = injection {
+            let field = format!("annotation {OSM_INJECTION}");
+            finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), field, value, Some("absent"));
+            steps.push(Step::command(
+                Risk::Change,
+                format!("removes the annotation {OSM_INJECTION}; running pods are not touched"),
+                ["kubectl", "annotate", "namespace", name, &format!("{OSM_INJECTION}-")],
+            ));
+        }
+        if let Some(webhook) = osm {
+            finding = finding.key(KeyKind::Webhook, webhook).evidence(
+                SourceId::MutatingWebhooks,
+                format!("mutatingwebhookconfiguration/{webhook}"),
+                "namespaceSelector",
+                format!("selects {name}"),
+                None,
+            );
+            if !ours {
+                steps.extend(recommended(revisions).map(|revision| label_namespace(name, revision)));
+            }
+            steps.extend(restart(lens.workloads_of(name)));
+        }
+        Ok(Some(finding.remedy(Remedy::new(remedy, steps))))
+    })
+}
+
+/// Namespaces whose pods AKS or Kubernetes makes. Others that AKS labels as its own may be meant to be in the mesh.
+const SYSTEM: [&str; 6] =
+    ["kube-system", "kube-public", "kube-node-lease", "gatekeeper-system", SYSTEM_NAMESPACE, INGRESS];
+const INGRESS: &str = "aks-istio-ingress";
+
+static SYSTEM_NAMESPACES: Check = Check {
+    code: "INJ14",
+    name: "system-namespace-labelled",
+    title: "No system namespace is labelled for injection",
+    area: Area::Injection,
+    severity: Severity::Error,
+    inputs: &[SourceId::Namespaces],
+    uses: &[
+        SourceId::MutatingWebhooks,
+        SourceId::SystemServices,
+        SourceId::SystemEndpoints,
+        SourceId::WebhookServices,
+        SourceId::WebhookEndpoints,
+    ],
+    docs: "## What it means
+A namespace of Kubernetes or AKS has a label that asks for sidecars. In `kube-system` istiod adds none, but its webhook is asked about every new pod all the same and refuses it when istiod does not answer: then CoreDNS and other pods of the cluster itself cannot be made. In the other namespaces AKS's own pods get sidecars that nobody tests them with. In `aks-istio-ingress` it is an error where the label keeps the injector away: a gateway's new pods then have no proxy and do not start.
+
+## Why it happens on AKS
+A script labelled every namespace of the cluster.
+
+## How we know
+The labels `istio.io/rev` and `istio-injection` of `kube-system`, `kube-public`, `kube-node-lease`, `gatekeeper-system`, `aks-istio-system` and `aks-istio-ingress`. The gateways in `aks-istio-ingress` are injected by labels of their pods, which count only while the namespace has neither label: any value of `istio-injection`, or a revision that does not exist, takes that away.
+
+## What to do
+Remove the label.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/faq>, <https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>, <https://github.com/istio/istio/blob/master/pkg/kube/inject/inject.go>",
+    run: system_namespaces,
+};
+
+fn system_namespaces(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    // Which webhooks there are improves the judgement; without them the labels decide.
+    let injectors = lens.injectors();
+    let mut verdict = Verdict::default();
+    for namespace in lens.namespaces()? {
+        let meta = &namespace.metadata;
+        let name = meta.name.as_str();
+        if !SYSTEM.contains(&name) {
+            continue;
+        }
+        verdict.examined += 1;
+        // `disabled` asks for nothing, but beside a gateway's own labels it takes the injector away.
+        let counts = |value: &&str| name == INGRESS || *value == "enabled";
+        let asking: Vec<_> = [(REV, meta.label(REV)), (INJECTION, meta.label(INJECTION).filter(counts))]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        if asking.is_empty() {
+            continue;
+        }
+        let selected = match &injectors {
+            Ok(injectors) => injectors.iter().any(|injector| injector.takes(&meta.labels)),
+            Err(_) => meta.label(INJECTION).is_none(),
+        };
+        let detail = match (selected, IGNORED_NAMESPACES.contains(&name)) {
+            (true, true) => "No pod there gets a sidecar, yet while no istiod answers, new ones are refused.",
+            (true, false) if name == INGRESS => {
+                "Gateways of every revision then get the proxy of the one that is named."
+            }
+            (true, false) => "New pods that AKS makes there get sidecars, and are refused while no istiod answers.",
+            (false, _) if name == INGRESS => {
+                "It keeps the injector from the gateways: their new pods get no proxy and do not start."
+            }
+            (false, _) => "No webhook acts on it now; with the right revision installed one would.",
+        };
+        let broken = name == INGRESS && !selected;
+        let mut finding = Finding::new(
+            Subject::cluster("Namespace", name),
+            format!("system namespace {name} is labelled for injection"),
+            detail,
+        )
+        .key(KeyKind::Namespace, name)
+        .at_most(if broken { Severity::Error } else { Severity::Warning });
+        let mut steps = Vec::new();
+        for (key, value) in asking {
+            let field = format!("label {key}");
+            finding = finding.evidence(SourceId::Namespaces, format!("namespace/{name}"), field, value, Some("absent"));
+            steps.push(unlabel_namespace(name, key));
+        }
+        verdict.findings.push(finding.remedy(Remedy::new("remove the label", steps)));
+    }
+    Ok(verdict)
+}
+
+/// A sidecar that was asked to end needs some seconds for it.
+const ENDING: SignedDuration = SignedDuration::from_mins(5);
+
+static ENDLESS: Check = Check {
+    code: "INJ15",
+    name: "finished-pod-kept-by-sidecar",
+    title: "No finished pod is kept running by its sidecar",
+    area: Area::Injection,
+    severity: Severity::Warning,
+    inputs: WORKLOADS,
+    uses: OWNERS,
+    docs: "## What it means
+All containers of a pod's application have ended, but its sidecar still runs, so the pod does not end: a Job is never complete, a CronJob that forbids overlaps does not run again, and the pod keeps its resources.
+
+## Why it happens on AKS
+A sidecar that is an ordinary container does not know that the others have ended. Native sidecars, which Kubernetes ends itself, are what new pods get from revision asm-1-29 on with Kubernetes 1.33 or newer on all nodes; older pairs mostly still make ordinary ones.
+
+## How we know
+In the pod's status every container but `istio-proxy` is terminated for more than five minutes, and `istio-proxy`, an ordinary container, is running.
+
+## What to do
+End the sidecar of the pods that hang: the Job is then complete. So that it does not happen again, use native sidecars; or let the Job's last command ask its sidecar to end (`curl -fsS -X POST http://localhost:15020/quitquitquit`); or, if it needs no mesh, keep it out with the label `sidecar.istio.io/inject: \"false\"` on its pod template. Deleting a pod instead makes a Job run its work again.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-native-sidecar>, <https://istio.io/latest/docs/ops/common-problems/injection/>, <https://github.com/istio/istio/issues/11659>",
+    run: endless,
+};
+
+fn endless(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let mut verdict = Verdict::default();
+    for workload in lens.workloads()? {
+        if lens.is_managed(workload.namespace) || workload.injected_pods() == 0 {
+            continue;
+        }
+        verdict.examined += 1;
+        let hanging: Vec<_> = workload
+            .pods
+            .iter()
+            .filter(|(_, proxy)| proxy.as_ref().is_some_and(|proxy| proxy.kind == ProxyKind::Classic))
+            .filter_map(|(pod, _)| Some((*pod, proxy_state::application_ended(pod)?)))
+            .filter(|(_, ended)| lens.now().duration_since(*ended) > ENDING)
+            .collect();
+        let Some((first, ended)) = hanging.first() else { continue };
+        let pods =
+            if hanging.len() == 1 { "1 pod has".to_owned() } else { format!("{} have", count(hanging.len(), "pod")) };
+        let detail = match workload.kind.as_str() {
+            "Job" => "The Job is never complete, and its pods keep their resources.",
+            "CronJob" => "Its runs never complete; if it forbids overlaps, it does not run again.",
+            _ => "They never end, and keep their resources.",
+        };
+        let mut steps: Vec<_> =
+            hanging.iter().take(STEPS).map(|(pod, _)| end_sidecar(workload.namespace, pod)).collect();
+        if hanging.len() > STEPS {
+            let more = count(hanging.len() - STEPS, "pod");
+            steps.push(Step::text(Risk::Change, format!("the same for {more} more of {}", label(workload))));
+        }
+        steps.push(Step::text(
+            Risk::Change,
+            "for the next runs: native sidecars (asm-1-29 or newer, Kubernetes 1.33 or newer on all nodes), or the label sidecar.istio.io/inject: \"false\" on the pod template, or a last command that posts to http://localhost:15020/quitquitquit",
+        ));
+        verdict.findings.push(
+            Finding::new(
+                subject(workload),
+                format!("{}: {pods} ended, but the sidecar runs on", label(workload)),
+                detail,
+            )
+            .key(KeyKind::Workload, workload_key(workload))
+            .key(KeyKind::Namespace, workload.namespace)
+            .impact(impact(hanging.len()))
+            .remedy(Remedy::new("end the sidecar, then keep the next run from it", steps))
+            .evidence(
+                SourceId::Pods,
+                format!("{}/pod/{}", workload.namespace, first.metadata.name),
+                "application ended",
+                ended.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+                None,
+            )
+            .evidence(
+                SourceId::Pods,
+                object(workload),
+                format!("container {PROXY_CONTAINER}"),
+                "running",
+                Some("ended"),
+            ),
+        );
+    }
+    Ok(verdict)
+}
+
+/// Most pods that one remedy names.
+const STEPS: usize = 5;
+
+/// Asks the agent in the proxy's container to end: `/quitquitquit` on its status port
+/// (`pilot/cmd/pilot-agent/status/server.go` of istio/istio).
+fn end_sidecar(namespace: &str, pod: &Pod) -> Step {
+    let pod = pod.metadata.name.as_str();
+    let agent = ["pilot-agent", "request", "--debug-port", "15020", "POST", "quitquitquit"];
+    let exec = ["kubectl", "exec", pod, "-n", namespace, "-c", PROXY_CONTAINER, "--"];
+    Step::command(Risk::Change, format!("ends the sidecar of {pod}"), exec.into_iter().chain(agent))
+}

@@ -1,0 +1,202 @@
+//! `rbac`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::{inject_check, session, status, ui};
+use crate::report::yaml;
+use crate::snapshot::{Scope, SourceId};
+use crate::sources::SOURCES;
+use crate::sources::rights::{Right, Where, rights};
+
+/// Print the roles that are enough for a command
+///
+/// Every right is `get` or `list`. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
+/// of those namespaces; -n also narrows the rest from a ClusterRole to Roles.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kubectl asm rbac | kubectl apply -f -\n  kubectl asm rbac --for inject-check -n shop --to group:shop-team\n  kubectl asm rbac --skip CP09,CA07          # without reading metadata of Secrets"
+)]
+pub struct RbacArgs {
+    /// The command that the roles are for
+    #[arg(long = "for", value_enum, default_value = "status", value_name = "COMMAND")]
+    command: For,
+    /// Namespace to examine (repeatable); without it all of them
+    #[arg(long, short = 'n', value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+    /// Bind the roles: user:NAME, group:NAME or serviceaccount:NAMESPACE:NAME (repeatable)
+    #[arg(long = "to", value_name = "SUBJECT", value_parser = subject)]
+    to: Vec<Subject>,
+    /// As given to the command
+    #[arg(long, value_name = "CODES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// As given to the command
+    #[arg(long, value_name = "CODES", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Output format
+    #[arg(long, short = 'o', value_enum, default_value = "yaml", value_name = "FORMAT")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum For {
+    Status,
+    InjectCheck,
+    Capture,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Yaml,
+    Json,
+}
+
+/// Whom roles are bound to, as a RoleBinding writes it.
+#[derive(Clone, Debug)]
+struct Subject(Value);
+
+fn subject(text: &str) -> Result<Subject, String> {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+    match (kind, name.split_once(':')) {
+        (_, _) if name.is_empty() => {
+            Err("it is written as user:NAME, group:NAME or serviceaccount:NAMESPACE:NAME".into())
+        }
+        ("user", _) => Ok(Subject(json!({"apiGroup": GROUP, "kind": "User", "name": name}))),
+        ("group", _) => Ok(Subject(json!({"apiGroup": GROUP, "kind": "Group", "name": name}))),
+        ("serviceaccount" | "sa", Some((namespace, name))) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(Subject(json!({"kind": "ServiceAccount", "namespace": namespace, "name": name})))
+        }
+        ("serviceaccount" | "sa", _) => Err("a service account is written as serviceaccount:NAMESPACE:NAME".into()),
+        _ => Err(format!("{} is none of user, group, serviceaccount", crate::model::quoted::printable(kind))),
+    }
+}
+
+/// Runs `rbac`.
+pub fn run(args: &RbacArgs) -> Exit {
+    let areas = (args.command == For::InjectCheck).then_some(inject_check::AREAS);
+    let selected = match session::select(&args.only, &args.skip, areas) {
+        Ok(selected) => selected,
+        Err(error) => {
+            ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));
+            return Exit::Unable;
+        }
+    };
+    let sources: BTreeSet<SourceId> = match args.command {
+        For::Status => session::needs(status::VIEW, &selected),
+        For::InjectCheck => session::needs(inject_check::VIEW, &selected),
+        For::Capture => SOURCES.iter().map(|source| source.id).collect(),
+    };
+    let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
+    let rights = rights(&sources, &scope);
+    let name = match args.command {
+        For::Status => "kubectl-asm-status",
+        For::InjectCheck => "kubectl-asm-inject-check",
+        For::Capture => "kubectl-asm-capture",
+    };
+    let objects = objects(name, &rights, &args.to);
+    let text = match args.output {
+        Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
+        Output::Yaml => {
+            let documents: Vec<String> = objects.iter().map(yaml::emit).collect();
+            format!("{}{}", notes(&rights), documents.join("---\n"))
+        }
+    };
+    super::print(&text)
+}
+
+/// What a role cannot say, as comments.
+fn notes(rights: &BTreeSet<Right>) -> String {
+    let mut notes = String::new();
+    if rights.iter().any(|right| right.resource == "secrets") {
+        notes.push_str(
+            "# Of Secrets only the metadata is asked for; RBAC has no narrower right for that than `list`.\n\
+             # Without it: --skip CP09,CA07, here and in the command.\n",
+        );
+    }
+    let elsewhere: Vec<_> = rights.iter().filter(|right| right.place == Where::Webhooks).collect();
+    if !elsewhere.is_empty() {
+        let list: Vec<_> = elsewhere.iter().map(|right| format!("{} {}", right.verb, right.resource)).collect();
+        notes.push_str(&format!(
+            "# Where webhooks of another Istio point to a namespace, that namespace is read too: {}.\n",
+            list.join(", ")
+        ));
+    }
+    notes
+}
+
+fn objects(name: &str, rights: &BTreeSet<Right>, to: &[Subject]) -> Vec<Value> {
+    let mut places: BTreeMap<&Where, Vec<&Right>> = BTreeMap::new();
+    for right in rights.iter().filter(|right| right.place != Where::Webhooks) {
+        places.entry(&right.place).or_default().push(right);
+    }
+    let everywhere: BTreeSet<_> = places.get(&Where::Cluster).into_iter().flatten().map(|right| what(right)).collect();
+    let mut objects = Vec::new();
+    for (place, rights) in &places {
+        // A right in the whole cluster is one in every namespace.
+        let rights: Vec<_> = rights
+            .iter()
+            .copied()
+            .filter(|right| **place == Where::Cluster || !everywhere.contains(&what(right)))
+            .collect();
+        if rights.is_empty() {
+            continue;
+        }
+        let (kind, metadata) = match place {
+            Where::Namespace(namespace) => ("Role", json!({"name": name, "namespace": namespace})),
+            Where::Cluster | Where::Webhooks => ("ClusterRole", json!({"name": name})),
+        };
+        objects.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules(&rights)}));
+        if !to.is_empty() {
+            objects.push(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": format!("{kind}Binding"),
+                "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+                "subjects": to.iter().map(|subject| &subject.0).collect::<Vec<_>>(),
+            }));
+        }
+    }
+    objects
+}
+
+/// A right without its place.
+fn what(right: &Right) -> (&str, &str, &str, Option<&str>) {
+    (right.group, right.resource, right.verb, right.name.as_deref())
+}
+
+/// Rights as rules: resources that share group, verbs and names share a rule.
+fn rules(rights: &[&Right]) -> Vec<Value> {
+    type Rule<'r> = (&'r str, BTreeSet<&'r str>, BTreeSet<&'r str>);
+    let mut verbs: BTreeMap<(&str, &str), (BTreeSet<&str>, BTreeMap<&str, BTreeSet<&str>>)> = BTreeMap::new();
+    for right in rights {
+        let entry = verbs.entry((right.group, right.resource)).or_default();
+        match &right.name {
+            None => _ = entry.0.insert(right.verb),
+            Some(name) => _ = entry.1.entry(right.verb).or_default().insert(name),
+        }
+    }
+    let mut rules: BTreeMap<Rule<'_>, BTreeSet<&str>> = BTreeMap::new();
+    for ((group, resource), (any, named)) in verbs {
+        for (verb, names) in named {
+            if !any.contains(verb) {
+                rules.entry((group, BTreeSet::from([verb]), names)).or_default().insert(resource);
+            }
+        }
+        if !any.is_empty() {
+            rules.entry((group, any, BTreeSet::new())).or_default().insert(resource);
+        }
+    }
+    rules
+        .into_iter()
+        .map(|((group, verbs, names), resources)| {
+            let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+            if !names.is_empty() {
+                rule["resourceNames"] = json!(names);
+            }
+            rule
+        })
+        .collect()
+}
