@@ -13,9 +13,8 @@ kind: Node
 metadata: {name: $node, labels: {agentpool: nodepool1, kubernetes.azure.com/agentpool: nodepool1, kubernetes.azure.com/mode: user, kubernetes.io/os: linux, kubernetes.io/arch: amd64}}
 spec: {podCIDR: 10.244.24.0/24, taints: [{key: lab, effect: NoSchedule}]}
 Y
-    k get node $node -o json | jq '(now | todate) as $now | .status.nodeInfo |= (.kubeletVersion = "v1.34.2" | .operatingSystem = "linux")
-      | .status.conditions = [{type: "Ready", status: "True", reason: "KubeletReady", lastHeartbeatTime: $now, lastTransitionTime: $now}]' |
-      k replace --subresource=status -f - >/dev/null ;;
+    edit_status default node/$node '(now | todate) as $now | .status.nodeInfo |= (.kubeletVersion = "v1.34.2" | .operatingSystem = "linux")
+      | .status.conditions = [{type: "Ready", status: "True", reason: "KubeletReady", lastHeartbeatTime: $now, lastTransitionTime: $now}]' ;;
   after)
     poll 30 there
     edit_status batch "pod/$(pod_of batch app=import)" '(now | todate) as $now | def ran: {terminated: {exitCode: 0, reason: "Completed", startedAt: $now, finishedAt: $now}};
