@@ -13,7 +13,6 @@ use crate::engine::lens::{BLAST, REVISIONS, World};
 use crate::engine::{Area, Finding};
 use crate::mesh::injection::{Candidate, DecidedBy, Reason, Verdict};
 use crate::mesh::proxy::ProxyKind;
-use crate::mesh::revision::AsmRevision;
 use crate::mesh::workload::Workload;
 use crate::model::LabelSelector;
 use crate::model::selector::Requirement;
@@ -302,15 +301,7 @@ fn codes(workload: &Workload<'_>, codes: &Codes<'_>) -> Vec<String> {
 
 fn now(world: &World<'_>, workload: &Workload<'_>) -> NowView {
     let revisions: Vec<String> = workload.revisions().into_iter().map(str::to_owned).collect();
-    let gone = revisions
-        .iter()
-        .filter(|revision| {
-            world.is_installed().is_some()
-                && AsmRevision::parse(revision).is_some()
-                && !world.revisions.iter().any(|installed| installed.name == **revision)
-        })
-        .cloned()
-        .collect();
+    let gone = revisions.iter().filter(|revision| world.is_gone(revision)).cloned().collect();
     let kinds: Vec<ProxyKind> = workload.kinds().into_iter().collect();
     let mut images: Vec<String> =
         workload.pods.iter().filter_map(|(_, proxy)| proxy.as_ref().map(|proxy| proxy.image.to_owned())).collect();

@@ -81,11 +81,7 @@ pub(super) fn view(world: &World<'_>) -> StatusView {
 
 /// Broken: cannot start, should have a sidecar and has not, or has one of a revision that is not installed.
 fn standing(world: &World<'_>, workload: &Workload<'_>) -> Standing {
-    let gone = !world.revisions.is_empty()
-        && workload.revisions().iter().any(|revision| {
-            crate::mesh::revision::AsmRevision::parse(revision).is_some()
-                && !world.revisions.iter().any(|installed| installed.name == *revision)
-        });
+    let gone = !world.revisions.is_empty() && workload.revisions().iter().any(|revision| world.is_gone(revision));
     let blocked = workload.next.is_blocked();
     let bare = workload.pods.len() > workload.injected_pods();
     let unanswered = matches!(

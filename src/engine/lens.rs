@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::mesh::control_plane::{self, Revision};
 use crate::mesh::injection::Rules;
 use crate::mesh::mesh_config::{self, MeshConfig};
+use crate::mesh::revision::AsmRevision;
 use crate::mesh::webhook::Injector;
 use crate::mesh::workload::{self, Workload};
 use crate::snapshot::{Section, Snapshot, SourceId, StateKind};
@@ -65,6 +66,17 @@ impl<'a> World<'a> {
         }
         let read = [self.snapshot.system_deployments.state(), self.snapshot.system_pods.state()];
         read.iter().all(|state| state.is_complete()).then_some(false)
+    }
+
+    /// Whether a revision of the add-on is known not to be installed. Its Deployments and its pods each show every
+    /// revision, but a list that came only in part does not show that one is gone.
+    #[must_use]
+    pub fn is_gone(&self, revision: &str) -> bool {
+        let read = [self.snapshot.system_deployments.state(), self.snapshot.system_pods.state()];
+        self.is_installed().is_some()
+            && read.iter().any(|state| state.is_complete())
+            && AsmRevision::parse(revision).is_some()
+            && !self.revisions.iter().any(|installed| installed.name == revision)
     }
 }
 

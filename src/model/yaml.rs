@@ -51,9 +51,47 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     if is_shallow(text) { Ok(serde_yaml::from_str(text)?) } else { Err(YamlError::Deep) }
 }
 
+/// Reads one document as JSON has it: without tags (`!x`), which say nothing to Istio, and with keys as text. A typed
+/// reader passes over both, so what it understands is not lost here.
+///
+/// # Errors
+/// When it does not parse.
+pub fn to_json(text: &str) -> Result<serde_json::Value, YamlError> {
+    from_str(text).or_else(|_| from_str(text).map(plain))
+}
+
+fn plain(value: serde_yaml::Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    use serde_yaml::Value as Yaml;
+    match value {
+        Yaml::Null => Json::Null,
+        Yaml::Bool(on) => on.into(),
+        Yaml::Number(number) => serde_json::to_value(number).unwrap_or_default(),
+        Yaml::String(text) => text.into(),
+        Yaml::Sequence(list) => list.into_iter().map(plain).collect(),
+        Yaml::Mapping(map) => {
+            let key = |key: Yaml| match plain(key) {
+                Json::String(text) => text,
+                other => other.to_string(),
+            };
+            Json::Object(map.into_iter().map(|(name, value)| (key(name), plain(value))).collect())
+        }
+        Yaml::Tagged(tagged) => plain(tagged.value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn tags_and_keys_of_other_types_cost_nothing() {
+        let value = to_json("a: !x [1, !y b]\n2: true\n.nan: ~\n").unwrap();
+        assert_eq!(value["a"], serde_json::json!([1, "b"]));
+        assert_eq!(value["2"], true);
+        assert!(to_json("a: [").is_err());
+    }
 
     #[test]
     fn what_only_opens_brackets_is_not_read() {

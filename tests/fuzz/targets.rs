@@ -286,43 +286,49 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Bundles: the archive damaged before it is compressed, and the compressed bytes themselves.
-pub fn archive() -> Target {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("bundle.tar.gz");
-    let mut seeds = Vec::new();
+/// A tar archive of these files.
+fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, content: &[u8]| {
+    for (name, content) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         header.set_cksum();
-        tar.append_data(&mut header, name, content).unwrap();
+        tar.append_data(&mut header, name, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+const NAMESPACES: &[u8] = b"{\"metadata\":{\"name\":\"shop\"}}\n";
+const PODS: &[u8] = b"{\"metadata\":{\"name\":\"a\"}}\n{\"metadata\":{\"name\":\"b\"}}\n";
+
+/// Bundles. An input is the compressed bytes, or an archive that is still to be compressed, or a manifest, or the objects
+/// of a source, whichever it looks like: a damaged archive hides what damage to its content would do.
+pub fn archive() -> Target {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar.gz");
+    let manifest = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/archive/manifest")).unwrap();
+    let files = |manifest: &[u8], pods: &[u8]| {
+        packed(&[("manifest.json", manifest), ("sources/namespaces.jsonl", NAMESPACES), ("sources/pods.jsonl", pods)])
     };
-    add(
-        "manifest.json",
-        br#"{"format":1,"tool":{"name":"kubectl-asm","version":"0.1.0"},"origin":{"context":"x","capturedAt":"2026-08-15T10:00:00Z"},
-        "scope":{"namespaces":["shop"]},"sections":{"pods":{"state":"collected","items":2,"undecodable":[{"object":"a","message":"b"}]},
-        "namespaces":{"state":"collected","items":1,"fallback":{"kind":"forbidden","message":"no","hints":[]}},
-        "jobs":{"state":"failed","faults":[{"kind":"forbidden","status":403,"message":"no","need":{"verb":"list","resource":"jobs.batch","namespace":null},"hints":["x"]}]}}}"#,
-    );
-    add("sources/namespaces.jsonl", b"{\"metadata\":{\"name\":\"shop\"}}\n");
-    add("sources/pods.jsonl", b"{\"metadata\":{\"name\":\"a\"}}\n{\"metadata\":{\"name\":\"b\"}}\n");
-    let plain = tar.into_inner().unwrap();
-    seeds.push(gzip(&plain));
-    seeds.push(plain);
+    let plain = files(&manifest, PODS);
+    let seeds = vec![gzip(&plain), plain, PODS.to_vec()];
     target(seeds, move |input| {
         let _ = &dir;
-        let packed = if input.starts_with(&[0x1f, 0x8b]) { input.to_vec() } else { gzip(input) };
-        std::fs::write(&path, packed).unwrap();
+        let bytes = match input {
+            [0x1f, 0x8b, ..] => input.to_vec(),
+            [b'{', b'"', b'm', ..] => gzip(&files(&manifest, input)),
+            [b'{', ..] => gzip(&files(input, PODS)),
+            _ => gzip(input),
+        };
+        std::fs::write(&path, bytes).unwrap();
         match bundle::read_path(&path) {
             Ok(snapshot) => {
-                for source in SOURCES {
-                    let state = (source.state)(&snapshot);
-                    for fault in state.faults.iter().chain(state.fallback) {
-                        assert_eq!(printable(&fault.message), fault.message);
-                    }
-                }
+                let facts = Facts::built_in().unwrap();
+                let now = snapshot.origin.captured_at.unwrap_or(Timestamp::UNIX_EPOCH);
+                let report = fuzzing::report(&snapshot, &facts, now);
+                assert_eq!(report.summary.checks.errored, 0, "{:?}", report.outcomes);
+                render(&report);
                 outcome(SOURCES.iter().map(|source| (source.state)(&snapshot).kind).collect::<Vec<_>>())
             }
             Err(error) => {
