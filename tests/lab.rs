@@ -66,6 +66,7 @@ worlds! {
     resource_of_absent_revision: "resource-of-absent-revision",
     rev_missing: "rev-missing",
     self_managed: "self-managed",
+    settings_lost_by_upgrade: "settings-lost-by-upgrade",
     shared_config_blocked: "shared-config-blocked",
     shared_config_tabs: "shared-config-tabs",
     shared_config_unknown_field: "shared-config-unknown-field",

@@ -6,6 +6,7 @@ use crate::engine::lens::{BLAST, REVISIONS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::Revision;
 use crate::mesh::webhook::Backend;
+use crate::model::Pod;
 use crate::snapshot::SourceId;
 use crate::sources::SYSTEM_NAMESPACE;
 
@@ -46,13 +47,22 @@ pub(super) fn look(revision: &Revision<'_>) -> Vec<Step> {
         "shows state and events of its pods",
         ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
     )];
-    // Without a restart there is no earlier log, and kubectl then fails.
-    if revision.istiods.iter().any(|pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0)) {
-        steps.push(Step::command(
-            Risk::Read,
-            "shows why it stopped last time",
-            ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"],
-        ));
+    // kubectl fails for a pod without an earlier log, also when it is one of several.
+    let ended = |pod: &&Pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0);
+    let restarted: Vec<_> = revision.istiods.iter().copied().filter(ended).collect();
+    let text = "shows why it stopped last time";
+    if !restarted.is_empty() && restarted.len() == revision.istiods.len() {
+        let command = ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"];
+        steps.push(Step::command(Risk::Read, text, command));
+    } else {
+        steps.extend(restarted.iter().map(|pod| {
+            let name = pod.metadata.name.as_str();
+            Step::command(
+                Risk::Read,
+                text,
+                ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, name, "--tail=50", "--previous"],
+            )
+        }));
     }
     steps
 }
