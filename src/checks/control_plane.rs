@@ -5,6 +5,7 @@ use crate::engine::finding::KeyKind;
 use crate::engine::lens::{BLAST, REVISIONS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::Revision;
+use crate::mesh::istiod::is_being_installed;
 use crate::mesh::webhook::Backend;
 use crate::model::Pod;
 use crate::snapshot::SourceId;
@@ -80,7 +81,8 @@ fn inspect(revision: &Revision<'_>) -> Vec<Step> {
 fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let revisions = lens.revisions()?;
     let mut findings = Vec::new();
-    for revision in revisions.iter().filter(|revision| revision.ready() == 0) {
+    let down = |revision: &&Revision<'_>| revision.ready() == 0 && !is_being_installed(revision, lens.now());
+    for revision in revisions.iter().filter(down) {
         let name = &revision.name;
         let states: Vec<String> = revision
             .istiods
@@ -240,7 +242,7 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         };
         examined += 1;
-        if injector.backend != Backend::NoEndpoints {
+        if injector.backend != Backend::NoEndpoints || is_being_installed(revision, lens.now()) {
             continue;
         }
         let steps = if revision.ready() == 0 {
