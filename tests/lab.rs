@@ -53,6 +53,8 @@ worlds! {
     label_and_autoscaler: "label-and-autoscaler",
     label_later: "label-later",
     left_over_shared_config: "left-over-shared-config",
+    namespace_not_discovered: "namespace-not-discovered",
+    no_policy_webhook: "no-policy-webhook",
     no_room: "no-room",
     old_nodes: "old-nodes",
     osm_left_over: "osm-left-over",

@@ -34,7 +34,7 @@ pub(super) static HIDDEN_NAMESPACES: Check = Check {
     ],
     uses: OWNERS,
     docs: "## What it means
-The mesh configuration tells istiod to look only at namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource of that namespace and writes no root certificate there: its Services cannot be called by their names through the mesh, its policies do not apply, and pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
+The mesh configuration tells istiod to look only at namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource of that namespace and writes no root certificate there: calls to its Services are in plain text (with `REGISTRY_ONLY` they fail), its policies and routes do not apply, and pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
 
 ## Why it happens on AKS
 `discoverySelectors` is a supported way to save memory in istiod and the sidecars. Injection does not ask it: the label `istio.io/rev` brings the sidecar, whether the namespace is selected or not.
@@ -94,7 +94,7 @@ fn hidden(config: &MeshConfig<'_>, namespace: &str, workloads: &[&Workload<'_>])
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
         format!("namespace {namespace} has sidecars but the discovery selectors leave it out"),
-        "istiod knows no Service and no Istio resource there; calls to it by name fail, its policies do not apply.",
+        "istiod knows no Service and no Istio resource there; its policies do not apply, calls to it are in plain text.",
     )
     .related(&Subject::new("ConfigMap", SYSTEM_NAMESPACE, map.as_str()), "sets the selectors")
     .key(KeyKind::Namespace, namespace)
