@@ -233,7 +233,7 @@ fn kubernetes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             _ if doubtful => (
                 Severity::Warning,
                 format!(
-                    "If so, it is neither tested nor supported. The table in this tool is of {}; az knows what holds today.",
+                    "By this tool's table of {} that is neither tested nor supported; az knows what holds today.",
                     facts.as_of
                 ),
             ),
@@ -355,7 +355,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 names(pools.keys().copied()),
                 if total == 1 { "runs" } else { "run" },
             ),
-            "Sidecars on these nodes are neither tested nor supported by Microsoft.",
+            "Sidecars there run on a Kubernetes version that the revision is not tested with, and may fail.",
         )
         .key(KeyKind::Revision, name)
         .remedy(Remedy::new("upgrade these node pools", steps.collect()));
@@ -489,7 +489,7 @@ fn patch_behind(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let known = patch.and_then(|patch| IstioVersion::parse(&patch.version)).into_iter().chain(fixed);
         let Some(newest) = known.reduce(|a, b| if a.is_before(&b) { b } else { a }) else { continue };
         let (summary, detail) = if missing.is_empty() {
-            let summary = format!("istiod of {name} runs patch {running}, {newest} is out");
+            let summary = format!("istiod of {name} runs {running}; patch {newest} is out");
             (
                 summary,
                 "It lacks the fixes of that patch. AKS installs patches by itself, but this one is over two weeks old."

@@ -275,12 +275,12 @@ fn pinned_finding(revisions: &[Revision<'_>], revision: &str, gateways: &[Pinned
     let (summary, detail) = if going {
         (
             format!("{} {verb} {revision}, which the upgrade removes", count(gateways.len(), "Gateway")),
-            "Once the upgrade is completed, no istiod configures them: no new routes, and expired certificates within a day.",
+            "Once the upgrade is completed, no istiod configures them: no new routes, and certificates expire within a day.",
         )
     } else {
         (
             format!("{} {verb} revision {revision}, which is not installed", count(gateways.len(), "Gateway")),
-            "No istiod configures them: they get no new routes, and their certificates expire within a day.",
+            "No istiod configures such a Gateway: it gets no new routes, and its certificate expires within a day.",
         )
     };
     let mut finding = Finding::new(Subject::cluster("Revision", revision), summary, detail)
@@ -378,7 +378,7 @@ fn scaling_finding(stable: &Autoscaler, canary: &Autoscaler, revision: &str) -> 
         let patch = format!(r#"{{"spec":{{"minReplicas":{},"maxReplicas":{}}}}}"#, new.0, new.1);
         steps.push(Step::command(
             Risk::Change,
-            format!("gives both the replicas of {name}, if those are the right ones: AKS copies them back"),
+            format!("sets the replicas of {name} on the old one, too, if they are right: AKS copies the old one"),
             ["kubectl", "patch", "hpa", &stable.metadata.name, "-n", namespace, "--type", "merge", "-p", &patch],
         ));
     }

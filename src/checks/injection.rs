@@ -349,7 +349,7 @@ Label the namespace with the revision, then restart the workload.
             verdict.findings.push(
                 Finding::new(
                     subject(workload),
-                    format!("{}/{} in {} asks for a sidecar, but names no revision", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    format!("{}/{} in {} asks for a sidecar; {} has no istio.io/rev", workload.kind.to_lowercase(), workload.name, workload.namespace, workload.namespace),
                     "Its pods start without a sidecar, outside the mesh. Kubernetes reports no error.",
                 )
                 .key(KeyKind::Workload, workload_key(workload))

@@ -67,6 +67,14 @@ fn word(kind: ProxyKind) -> &'static str {
     if kind == ProxyKind::Native { "native" } else { "classic" }
 }
 
+/// What a kind of sidecar means to the application.
+fn meaning(kind: ProxyKind) -> &'static str {
+    match kind {
+        ProxyKind::Native => "init containers, which start before the application and end after it",
+        _ => "ordinary containers, which may start after the application and end before it",
+    }
+}
+
 /// Pods with a sidecar of a revision that did not choose its kind themselves.
 fn sidecars<'w>(workload: &'w Workload<'_>, revision: &'w str) -> impl Iterator<Item = (&'w Pod, ProxyKind)> {
     workload.pods.iter().filter_map(move |(pod, proxy)| {
@@ -200,7 +208,7 @@ fn left_behind(
     let since = if older {
         "These pods were created before istiod last started"
     } else {
-        "Some of these pods are newer than istiod: a node older than 1.33 at that time has the same effect"
+        "Some pods are newer than istiod: a node older than 1.33 explains that, too"
     };
     let mut finding = Finding::new(
         Subject::cluster("Revision", name.clone()),
@@ -210,7 +218,7 @@ fn left_behind(
             word(other),
             word(kind)
         ),
-        format!("A restart changes when their sidecar starts and stops, because {}. {since}.", because_text(because)),
+        format!("A restart makes them {}: {}. {since}.", meaning(kind), because_text(because)),
     )
     .key(KeyKind::Revision, name)
     .impact(impact(wrong, pods.len()))

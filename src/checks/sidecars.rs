@@ -296,7 +296,7 @@ fn inspect(workload: &Workload<'_>, pod: &Pod, trouble: &Trouble<'_>, out_of_mem
     if proxy_state::status(pod).is_some_and(|status| status.state.running.is_some()) {
         steps.push(Step::command(
             Risk::Read,
-            "shows what its proxy waits for, after: Envoy proxy is NOT ready",
+            "shows its log; a line \"Envoy proxy is NOT ready\" says what is missing",
             ["kubectl", "logs", name, "-n", namespace, "-c", PROXY_CONTAINER, "--tail=50"],
         ));
     }

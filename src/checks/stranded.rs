@@ -187,7 +187,11 @@ If it should stay in the mesh, set the namespace's label again, or take out of t
             };
             let keeps = !steps.is_empty();
             if !keeps {
-                steps.push(Step::text(Risk::Read, format!("to keep the sidecars, change this first: {why}")));
+                let first = match workload.next.reason {
+                    Reason::LabelOptsOut | Reason::OptsOut(_) => format!("remove {INJECT} from the pod template"),
+                    _ => format!("change this: {why}"),
+                };
+                steps.push(Step::text(Risk::Change, format!("to keep the sidecars, first {first}")));
             }
             steps.extend(restart([workload]).into_iter().map(|step| match keeps {
                 true => step,
@@ -378,7 +382,7 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         )];
         steps.push(Step::text(
             Risk::Read,
-            "first repair istiod or its webhook; Kubernetes then retries by itself, a restart only does so at once",
+            "first repair istiod or its webhook; Kubernetes then retries by itself, a restart retries at once",
         ));
         steps.extend(restart([workload]));
         verdict

@@ -79,7 +79,7 @@ Move namespaces and workloads (UPG02 and UPG03 list what is left), then complete
         let finding = Finding::new(
             Subject::cluster("Revision", new.name.clone()),
             format!("an upgrade from {} to {} has been open{since}", old.name, new.name),
-            format!("Both revisions run and use resources until it is completed or rolled back. No other upgrade can start.{}", ends(lens, &old.name)),
+            format!("Until it is completed or rolled back, both revisions run, and no other upgrade can start.{}", ends(lens, &old.name)),
         )
         .key(KeyKind::Revision, &old.name)
         .at_most(if long { Severity::Warning } else { Severity::Info })
@@ -219,7 +219,7 @@ Move the namespaces first (UPG02), then restart these workloads.
             verdict.findings.push(workloads_finding(
                 &old.name,
                 &on_old,
-                |workloads, pods| format!("{workloads} ({pods}) with sidecars of {}, the old revision", old.name),
+                |workloads, pods| format!("{workloads} ({pods}) still {} sidecars of {}", run(workloads), old.name),
                 "They work now. Completing the upgrade removes their istiod, and within a day their calls fail.",
                 restart(on_old.iter().copied()),
             ));
@@ -227,6 +227,11 @@ Move the namespaces first (UPG02), then restart these workloads.
         Ok(verdict)
     },
 };
+
+/// The verb for `1 workload` or `2 workloads`.
+fn run(workloads: &str) -> &'static str {
+    if workloads == "1 workload" { "runs" } else { "run" }
+}
 
 fn workloads_finding<'a>(
     revision: &str,
@@ -328,7 +333,9 @@ fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = workloads_finding(
             &revision,
             &workloads,
-            |workloads, pods| format!("{workloads} ({pods}) with sidecars of {revision}, which is not installed"),
+            |workloads, pods| {
+                format!("{workloads} ({pods}) {} sidecars of {revision}, which is not installed", run(workloads))
+            },
             "They get no new routes or endpoints. Within 24 hours their certificates expire, and their calls fail.",
             steps,
         );

@@ -154,7 +154,7 @@ fn present(namespace: &str, filters: &[&EnvoyFilter], revisions: &[Revision<'_>]
                 all(&unversioned)
             ),
             format!(
-                "No proxyVersion limits them to {}. On {} they may silently do nothing, or make the proxy reject its configuration.",
+                "No proxyVersion limits a filter to {}. On {} it may silently do nothing, or make the proxy reject its configuration.",
                 old.name, new.name
             ),
         )

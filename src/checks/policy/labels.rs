@@ -116,7 +116,7 @@ fn skipped(lens: &Lens<'_>, namespace: &str, found: &[Resource<'_>]) -> Finding 
             if found.len() == 1 { "is" } else { "are" },
             names(labels.iter().copied())
         ),
-        format!("{}: their label istio.io/rev hides them from every istiod, so they have no effect.", listed(found)),
+        format!("{}: every istiod skips what is labelled for another revision, so it has no effect.", listed(found)),
     )
     .key(KeyKind::Namespace, namespace)
     .remedy(Remedy::new("remove the label, or set it to an installed revision", steps));

@@ -106,7 +106,7 @@ pub(super) fn delete(resources: &[Resource<'_>], namespace: &str) -> Vec<Step> {
             command.extend(["-n", namespace]);
             Step::command(
                 Risk::Change,
-                match resources.len() {
+                match names.len() {
                     1 => "deletes it, once what it does is not needed or done elsewhere",
                     _ => "deletes them, once what they do is not needed or done elsewhere",
                 },
