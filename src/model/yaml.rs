@@ -56,7 +56,8 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 /// # Errors
 /// When it does not parse.
 pub fn to_json(text: &str) -> Result<serde_json::Value, YamlError> {
-    from_str(text).map(plain)
+    // Not all JSON is YAML: keys are no longer than 1024 characters there.
+    from_str(text).map(plain).or_else(|error| serde_json::from_str(text).map_err(|_| error))
 }
 
 fn plain(value: serde_yaml::Value) -> serde_json::Value {
