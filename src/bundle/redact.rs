@@ -53,6 +53,7 @@ pub fn redact(id: SourceId, value: &mut Value) {
         object.remove("data");
     }
     match id {
+        SourceId::Nodes => node(object),
         SourceId::EnvoyFilters => istio::envoy_filter(object),
         SourceId::Telemetries => istio::telemetry(object),
         SourceId::SecretProviderClasses => istio::secret_provider_class(object),
@@ -61,6 +62,19 @@ pub fn redact(id: SourceId, value: &mut Value) {
     object.remove("stringData");
     object.remove("binaryData");
     walk(object, 0);
+}
+
+/// Of a node its pool, versions and health stay; its addresses and the list of all images on it go.
+fn node(object: &mut Map<String, Value>) {
+    if let Some(spec) = object.get_mut("spec") {
+        keep(spec, &["providerID", "taints", "unschedulable"]);
+    }
+    if let Some(status) = object.get_mut("status") {
+        keep(status, &["conditions", "nodeInfo"]);
+        if let Some(info) = status.get_mut("nodeInfo") {
+            keep(info, &["kubeletVersion", "operatingSystem", "osImage"]);
+        }
+    }
 }
 
 /// Finds metadata and pod specifications wherever they are: in pods, templates, templates of templates.

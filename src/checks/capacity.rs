@@ -9,7 +9,8 @@ use crate::engine::lens::{OWNERS, WORKLOADS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::istiod::is_within;
 use crate::mesh::scaling::{
-    LASTING_SECONDS, MEASURED_PROXIES, Part, Requests, Spread, at_maximum, proxies, requests, spread, without_metrics,
+    LASTING_SECONDS, MEASURED_PROXIES, Part, Requests, Spread, at_maximum, preferred, proxies, requests, spread,
+    without_metrics,
 };
 use crate::mesh::workload::Workload;
 use crate::model::Autoscaler;
@@ -352,7 +353,7 @@ All ready istiods of a revision are on one node, or in one availability zone, al
 istiod prefers nodes of system pools. When only one of them had room at the time, all replicas are there, and nothing moves them later.
 
 ## How we know
-The nodes of the ready istiods are compared; for zones, their label `topology.kubernetes.io/zone`. The check fires only when another ready Linux node, or another zone, is there: one node is a warning, one zone is an info.
+The nodes of the ready istiods are compared; for zones, their label `topology.kubernetes.io/zone`. The check fires only when another ready Linux node, or another zone, is there. One node is a warning, unless it is the only one of a system pool: then, and for one zone, it is an info.
 
 ## What to do
 Make room on a second system node, then restart istiod: the scheduler spreads new pods. istiod prefers nodes of system pools; nodes with the label `azureservicemesh/istio.replica.preferred=true` come second.
@@ -372,7 +373,9 @@ Make room on a second system node, then restart istiod: the scheduler spreads ne
             let number = ready.len();
             let (summary, severity, field) = match shared {
                 Spread::OneNode(node) => {
-                    (format!("all {number} istiods of {name} are on node {node}"), Severity::Warning, "spec.nodeName")
+                    // With one system node the scheduler would choose it again.
+                    let severity = if preferred(nodes) == 1 { Severity::Info } else { Severity::Warning };
+                    (format!("all {number} istiods of {name} are on node {node}"), severity, "spec.nodeName")
                 }
                 Spread::OneZone(zone) => {
                     (format!("all {number} istiods of {name} are in zone {zone}"), Severity::Info, "zone of its node")

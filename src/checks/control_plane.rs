@@ -5,7 +5,9 @@ use crate::engine::finding::KeyKind;
 use crate::engine::lens::{BLAST, REVISIONS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::Revision;
+use crate::mesh::istiod::is_being_installed;
 use crate::mesh::webhook::Backend;
+use crate::model::Pod;
 use crate::snapshot::SourceId;
 use crate::sources::SYSTEM_NAMESPACE;
 
@@ -46,13 +48,22 @@ pub(super) fn look(revision: &Revision<'_>) -> Vec<Step> {
         "shows the state and the events of its pods",
         ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
     )];
-    // Without a restart there is no earlier log, and kubectl then fails.
-    if revision.istiods.iter().any(|pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0)) {
-        steps.push(Step::command(
-            Risk::Read,
-            "shows the end of the log before the last restart",
-            ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"],
-        ));
+    // kubectl fails for a pod without an earlier log, also when it is one of several.
+    let ended = |pod: &&Pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0);
+    let restarted: Vec<_> = revision.istiods.iter().copied().filter(ended).collect();
+    let text = "shows the end of the log before the last restart";
+    if !restarted.is_empty() && restarted.len() == revision.istiods.len() {
+        let command = ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"];
+        steps.push(Step::command(Risk::Read, text, command));
+    } else {
+        steps.extend(restarted.iter().map(|pod| {
+            let name = pod.metadata.name.as_str();
+            Step::command(
+                Risk::Read,
+                text,
+                ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, name, "--tail=50", "--previous"],
+            )
+        }));
     }
     steps
 }
@@ -70,7 +81,8 @@ fn inspect(revision: &Revision<'_>) -> Vec<Step> {
 fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let revisions = lens.revisions()?;
     let mut findings = Vec::new();
-    for revision in revisions.iter().filter(|revision| revision.ready() == 0) {
+    let down = |revision: &&Revision<'_>| revision.ready() == 0 && !is_being_installed(revision, lens.now());
+    for revision in revisions.iter().filter(down) {
         let name = &revision.name;
         let states: Vec<String> = revision
             .istiods
@@ -230,7 +242,7 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         };
         examined += 1;
-        if injector.backend != Backend::NoEndpoints {
+        if injector.backend != Backend::NoEndpoints || is_being_installed(revision, lens.now()) {
             continue;
         }
         let steps = if revision.ready() == 0 {

@@ -108,10 +108,10 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CP04", effect: "CAP01", by: KeyKind::Revision },
     Cause { cause: "ING02", effect: "CAP01", by: KeyKind::Object },
     // A gateway is not ready before istiod has configured it, and has no proxy without the injector.
+    Cause { cause: "INJ11", effect: "ING02", by: KeyKind::Workload },
     Cause { cause: "CP01", effect: "ING02", by: KeyKind::Revision },
     Cause { cause: "CP06", effect: "ING02", by: KeyKind::Revision },
     Cause { cause: "WHK01", effect: "ING02", by: KeyKind::Revision },
-    Cause { cause: "INJ11", effect: "ING02", by: KeyKind::Workload },
     // No istiod: its Service has nobody behind it, and its webhook refuses every pod it selects.
     Cause { cause: "CP01", effect: "CP06", by: KeyKind::Revision },
     Cause { cause: "CP01", effect: "INJ11", by: KeyKind::Revision },

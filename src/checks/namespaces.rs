@@ -2,22 +2,24 @@
 
 use jiff::SignedDuration;
 
-use super::injection::{LABELS, judge_namespaces};
+use super::injection::{LABELS, judge_namespaces, opts_out};
 use super::remedies::{count, label_namespace, restart, subject, unlabel_namespace, workload_key};
 use super::stranded::{impact, label, object};
 use crate::engine::finding::KeyKind;
 use crate::engine::lens::{BLAST, OWNERS, WORKLOADS};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::recommended;
-use crate::mesh::injection::{IGNORED_NAMESPACES, INJECTION, REV};
+use crate::mesh::injection::{IGNORED_NAMESPACES, INJECT, INJECTION, REV};
+use crate::mesh::mtls::is_strict;
 use crate::mesh::proxy::{PROXY_CONTAINER, ProxyKind};
 use crate::mesh::proxy_state;
+use crate::mesh::workload::Workload;
 use crate::model::{Namespace, Pod};
 use crate::snapshot::SourceId;
 use crate::sources::SYSTEM_NAMESPACE;
 
 /// Checks of this file.
-pub static CHECKS: &[&Check] = &[&OPEN_SERVICE_MESH, &SYSTEM_NAMESPACES, &ENDLESS];
+pub static CHECKS: &[&Check] = &[&OPTED_OUT, &OPEN_SERVICE_MESH, &SYSTEM_NAMESPACES, &ENDLESS];
 
 /// The label by which Open Service Mesh takes a namespace in, and the annotation that switches its injection on
 /// (`pkg/constants/constants.go` of openservicemesh/osm).
@@ -30,6 +32,80 @@ const OSM_ENTRY: &str = "osm-inject.k8s.io";
 /// (`pkg/manifests/common.go` of Azure/aks-app-routing-operator).
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const APP_ROUTING: &str = "aks-app-routing-operator";
+
+static OPTED_OUT: Check = Check {
+    code: "INJ06",
+    name: "opted-out-under-strict-tls",
+    title: "No workload opts out of injection where only mutual TLS is accepted",
+    area: Area::Injection,
+    severity: Severity::Info,
+    inputs: &[
+        SourceId::Pods,
+        SourceId::Deployments,
+        SourceId::StatefulSets,
+        SourceId::DaemonSets,
+        SourceId::Namespaces,
+        SourceId::PeerAuthentications,
+    ],
+    uses: OWNERS,
+    docs: "## What it means
+A workload opts out of injection with `sidecar.istio.io/inject: \"false\"`, in a namespace whose workloads accept mutual TLS only. Without a sidecar it cannot speak mutual TLS, so its calls to those workloads are refused. It can still be called itself.
+
+## Why it happens on AKS
+Jobs, agents and databases are often left out on purpose. When mutual TLS is made `STRICT` later, their calls begin to fail.
+
+## How we know
+The label or annotation on the pod template, and the PeerAuthentication resources of the namespace and of `aks-istio-system`. An opt-out where plain text is accepted is nobody's fault and is not told; `kubectl asm inject-check` lists all of them.
+
+## What to do
+Nothing, if these workloads call nobody in the mesh. Otherwise take the opt-out away and restart them, or let the workloads that they call accept plain text too (`PERMISSIVE`).
+
+## Sources
+<https://istio.io/latest/docs/concepts/security/#peer-authentication>, <https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#controlling-the-injection-policy>",
+    run: opted_out,
+};
+
+fn opted_out(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let workloads = lens.workloads()?;
+    lens.need(&[SourceId::PeerAuthentications])?;
+    let policies = lens.snapshot().peer_authentications.items().unwrap_or_default();
+    let mut verdict = Verdict::default();
+    for namespace in lens.namespaces()? {
+        let name = &namespace.metadata.name;
+        if namespace.metadata.label(REV).is_none() || lens.is_managed(name) {
+            continue;
+        }
+        verdict.examined += 1;
+        let on_host = |workload: &&Workload<'_>| workload.template().is_some_and(|(_, spec)| spec.host_network);
+        let out: Vec<&Workload<'_>> = workloads
+            .iter()
+            .filter(|workload| workload.namespace == name && workload.injected_pods() == 0 && !workload.pods.is_empty())
+            .filter(|workload| opts_out(workload) && !on_host(workload))
+            .collect();
+        let Some(first) = out.first().filter(|_| is_strict(policies, name)) else { continue };
+        let mut finding = Finding::new(
+            Subject::cluster("Namespace", name.clone()),
+            format!("{} in {name} without injection, where mutual TLS is STRICT", count(out.len(), "workload")),
+            "Their calls to workloads in the mesh there are refused.",
+        )
+        .key(KeyKind::Namespace, name)
+        .evidence(SourceId::Pods, object(first), format!("label or annotation {INJECT}"), "false", None)
+        .evidence(SourceId::PeerAuthentications, format!("namespace/{name}"), "mode of mutual TLS", "STRICT", None)
+        .remedy(Remedy::new(
+            "leave it so if they call nobody in the mesh",
+            vec![Step::command(
+                Risk::Read,
+                "shows what decides for each workload",
+                ["kubectl", "asm", "inject-check", "-n", name],
+            )],
+        ));
+        for workload in out {
+            finding = finding.related(&subject(workload), "opts out");
+        }
+        verdict.findings.push(finding);
+    }
+    Ok(verdict)
+}
 
 static OPEN_SERVICE_MESH: Check = Check {
     code: "INJ12",

@@ -10,7 +10,7 @@ use super::manifest::{self, Planned};
 use super::session::{self, DefaultScope, Job};
 use super::ui;
 use crate::engine::lens::{BLAST, REVISIONS, World};
-use crate::engine::{Area, Finding};
+use crate::engine::{Area, Check, Finding};
 use crate::mesh::injection::{Candidate, DecidedBy, Reason, Verdict};
 use crate::mesh::proxy::ProxyKind;
 use crate::mesh::workload::Workload;
@@ -55,16 +55,26 @@ enum Expect {
 /// What its view needs besides the checks.
 pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
 
-/// Checks that have to do with injection.
-pub const AREAS: &[Area] = &[
-    Area::Environment,
-    Area::ControlPlane,
-    Area::Injection,
-    Area::Webhooks,
-    Area::Upgrade,
-    Area::Proxies,
-    Area::Conflicts,
-];
+/// Checks that have to do with injection, and not with how the control plane and upgrades are otherwise: what they would
+/// read besides would only cost time and rights.
+#[must_use]
+pub fn is_about_injection(check: &Check) -> bool {
+    const OTHERS: [&str; 19] = [
+        "CP02", "CP07", "CP08", "CP09", "UPG05", "UPG06", "UPG07", "UPG08", "UPG09", "UPG10", "UPG11", "PRX01",
+        "PRX05", "PRX06", "PRX09", "PRX10", "WHK05", "WHK06", "INJ06",
+    ];
+    let area = matches!(
+        check.area,
+        Area::Environment
+            | Area::ControlPlane
+            | Area::Injection
+            | Area::Webhooks
+            | Area::Upgrade
+            | Area::Proxies
+            | Area::Conflicts
+    );
+    area && !OTHERS.contains(&check.code)
+}
 
 /// Which workloads are asked about.
 struct Filter {
@@ -107,7 +117,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             }
             concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
-        areas: Some(AREAS),
+        checks: &is_about_injection,
     };
     let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
     let rows = shown.into_inner();

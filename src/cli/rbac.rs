@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{inject_check, session, status, ui};
+use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
@@ -76,8 +77,8 @@ fn subject(text: &str) -> Result<Subject, String> {
 
 /// Runs `rbac`.
 pub fn run(args: &RbacArgs) -> Exit {
-    let areas = (args.command == For::InjectCheck).then_some(inject_check::AREAS);
-    let selected = match session::select(&args.only, &args.skip, areas) {
+    let usual = |check: &Check| args.command != For::InjectCheck || inject_check::is_about_injection(check);
+    let selected = match session::select(&args.only, &args.skip, &usual) {
         Ok(selected) => selected,
         Err(error) => {
             ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));

@@ -13,7 +13,7 @@ use crate::checks;
 use crate::cluster::{Cluster, ConnectOptions};
 use crate::engine::lens::World;
 use crate::engine::run::{Outcome, Status};
-use crate::engine::{Area, Check, Finding, run};
+use crate::engine::{Check, Finding, run};
 use crate::facts::Facts;
 use crate::gather::{self, Gathered, Plan};
 use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
@@ -42,8 +42,8 @@ pub struct Job<'j> {
     pub refuse: &'j dyn Fn(&World<'_>) -> Option<ErrorDocument>,
     /// Keeps only the findings that belong to what was asked about.
     pub concerns: &'j dyn Fn(&World<'_>, &Finding) -> bool,
-    /// Only these areas, when the user names none.
-    pub areas: Option<&'j [Area]>,
+    /// The checks it does when the user names none.
+    pub checks: &'j dyn Fn(&Check) -> bool,
 }
 
 /// Runs a command; whatever happens is printed in the chosen format.
@@ -93,7 +93,7 @@ fn prepare(
     job: &Job<'_>,
 ) -> Result<(Report, Policy), ErrorDocument> {
     let facts = load_facts(args.facts.as_deref())?;
-    let selected = select(&args.only, &args.skip, job.areas)?;
+    let selected = select(&args.only, &args.skip, job.checks)?;
     let needs = needs(job.view_needs, &selected);
     let start = Instant::now();
     let snapshot = match &args.from {
@@ -164,7 +164,11 @@ fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
 ///
 /// # Errors
 /// When a word is neither a code nor an area.
-pub fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Result<Vec<&'static Check>, ErrorDocument> {
+pub fn select(
+    only: &[String],
+    skip: &[String],
+    usual: &dyn Fn(&Check) -> bool,
+) -> Result<Vec<&'static Check>, ErrorDocument> {
     let known = |word: &String| {
         checks::all()
             .any(|check| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
@@ -178,9 +182,7 @@ pub fn select(only: &[String], skip: &[String], areas: Option<&[Area]>) -> Resul
         list.iter().any(|word| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
     };
     Ok(checks::all()
-        .filter(|check| {
-            if only.is_empty() { areas.is_none_or(|areas| areas.contains(&check.area)) } else { named(only, check) }
-        })
+        .filter(|check| if only.is_empty() { usual(check) } else { named(only, check) })
         .filter(|check| !named(skip, check))
         .collect())
 }

@@ -44,7 +44,7 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         view: &|world, _| View::Status(view(world)),
         refuse: &|_| None,
         concerns: &|_, _| true,
-        areas: None,
+        checks: &|_| true,
     };
     session::judge(connection, &args.scope, &args.report, &job).0
 }

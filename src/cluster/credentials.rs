@@ -211,7 +211,7 @@ impl Plugin {
             let wanted = fault::clean(wanted, 60);
             // Only what is a version is quoted of an answer.
             return Err(self.failed(&match answer.api_version.strip_prefix(GROUP) {
-                Some(version) if version.len() < 20 && version.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                Some(version) if is_version(version) => {
                     format!("answers in {GROUP}{version} but the kubeconfig asks for {wanted}")
                 }
                 _ => format!("does not answer in {wanted}, which the kubeconfig asks for"),
@@ -246,6 +246,14 @@ impl Plugin {
     fn has_path(&self) -> bool {
         self.exec.command.as_deref().is_some_and(|command| command.contains(std::path::MAIN_SEPARATOR))
     }
+}
+
+/// `v1`, `v1beta1`.
+fn is_version(text: &str) -> bool {
+    let number = text.strip_prefix('v').unwrap_or_default();
+    text.len() < 20
+        && number.starts_with(|c: char| c.is_ascii_digit())
+        && number.trim_matches(|c: char| c.is_ascii_digit()).chars().all(|c| "alphabet".contains(c))
 }
 
 fn variable(entry: &HashMap<String, String>) -> Option<(&String, &String)> {

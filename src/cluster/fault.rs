@@ -192,6 +192,8 @@ pub(super) fn is_reset(error: &kube::Error) -> bool {
             )
         })
     }) || text.contains("connection closed before message completed")
+        // The connection broke before the request could be written, and took its reason with it.
+        || text.contains("operation was canceled")
 }
 
 /// No answer came.

@@ -2,11 +2,15 @@
 
 use jiff::Timestamp;
 
+use crate::mesh::control_plane::Revision;
 use crate::model::Pod;
 use crate::model::pod::{ContainerStatus, Terminated};
 
 /// So long a pod may take to become ready before that is worth a word.
 pub const SETTLING_SECONDS: i64 = 5 * 60;
+
+/// istiod is ready seconds after its start, unless something keeps it from it.
+const STARTING_SECONDS: i64 = 60;
 
 /// A restart is recent for so long.
 pub const RECENT_SECONDS: i64 = 60 * 60;
@@ -36,6 +40,25 @@ pub fn is_within(time: Option<Timestamp>, now: Timestamp, seconds: i64) -> bool 
 pub fn is_settling(pod: &Pod, now: Timestamp) -> bool {
     let since = pod.condition("Ready").and_then(|condition| condition.last_transition_time);
     !pod.is_ready() && is_within(since.or(pod.metadata.creation_timestamp), now, SETTLING_SECONDS)
+}
+
+/// Whether a revision was installed minutes ago and its first pods are only starting: nobody relies on it yet.
+#[must_use]
+pub fn is_being_installed(revision: &Revision<'_>, now: Timestamp) -> bool {
+    let starts = |status: &ContainerStatus| {
+        let state = &status.state;
+        let waiting = state.waiting.as_ref().map(|waiting| waiting.reason.as_str());
+        let started = state.running.as_ref().and_then(|running| running.started_at);
+        status.restart_count == 0
+            && (matches!(waiting, Some("ContainerCreating" | "PodInitializing"))
+                || is_within(started, now, STARTING_SECONDS))
+    };
+    is_within(revision.since(), now, SETTLING_SECONDS)
+        && !revision.istiods.is_empty()
+        && revision.istiods.iter().all(|pod| {
+            let statuses = &pod.status.container_statuses;
+            !statuses.is_empty() && statuses.iter().all(starts)
+        })
 }
 
 /// Why an istiod pod stops again and again.

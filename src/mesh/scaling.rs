@@ -106,6 +106,21 @@ pub fn spread<'a>(pods: &[&'a Pod], nodes: &'a [Node]) -> Option<Spread<'a>> {
     }
 }
 
+/// How many nodes the add-on prefers for istiod: those of system pools, and labelled ones
+/// (<https://learn.microsoft.com/azure/aks/istio-deploy-addon>).
+#[must_use]
+pub fn preferred(nodes: &[Node]) -> usize {
+    let label = |node: &Node, key: &str, value: &str| node.metadata.label(key) == Some(value);
+    nodes
+        .iter()
+        .filter(|node| is_usable(node))
+        .filter(|node| {
+            label(node, "kubernetes.azure.com/mode", "system")
+                || label(node, "azureservicemesh/istio.replica.preferred", "true")
+        })
+        .count()
+}
+
 /// Whether an istiod could run there: gateway nodes are tainted, virtual ones take no such pods.
 fn is_usable(node: &Node) -> bool {
     node.is_ready()

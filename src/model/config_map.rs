@@ -125,7 +125,14 @@ impl InjectorConfig {
     /// A sentence saying which key is absent or does not parse.
     pub fn parse(map: &ConfigMap) -> Result<Self, String> {
         let config = map.data.get("config").ok_or("key config is absent")?;
-        let raw: RawConfig = super::yaml::from_str(config).map_err(|_| "key config does not parse")?;
+        // As istiod, by way of JSON: read as YAML, a label without a value would become the word null.
+        let raw: RawConfig = match super::yaml::to_json(config) {
+            Ok(serde_json::Value::Null) => RawConfig::default(),
+            Ok(object @ serde_json::Value::Object(_)) => {
+                serde_json::from_value(object).map_err(|_| "key config does not parse")?
+            }
+            _ => return Err("key config does not parse".to_owned()),
+        };
         let values: RawValues = match map.data.get("values") {
             Some(text) => serde_json::from_str(text).map_err(|_| "key values does not parse")?,
             None => RawValues::default(),

@@ -8,6 +8,7 @@ use kubectl_asm::cluster::{Api, Cluster, ConnectOptions, ListRequest, ListSink};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// One request as it came in.
 #[derive(Clone, Debug)]
@@ -170,17 +171,30 @@ async fn open(
 ) -> Option<()> {
     match &manner.tls {
         Some(tls) if manner.tls_first => {
-            let mut secured = tls.accept(stream).await.ok()?;
+            let mut secured = secure(tls, stream).await?;
             enter(&mut secured, manner.door, log).await?;
             connection(secured, manner, log, handler).await
         }
         Some(tls) => {
             enter(&mut stream, manner.door, log).await?;
-            connection(tls.accept(stream).await.ok()?, manner, log, handler).await
+            connection(secure(tls, stream).await?, manner, log, handler).await
         }
         None => {
             enter(&mut stream, manner.door, log).await?;
             connection(stream, manner, log, handler).await
+        }
+    }
+}
+
+/// A client that is refused gets the reason: what it has sent is read, or closing would reset the connection and take the
+/// alert with it.
+async fn secure<S: AsyncRead + AsyncWrite + Unpin>(tls: &TlsAcceptor, stream: S) -> Option<TlsStream<S>> {
+    match tls.accept(stream).into_fallible().await {
+        Ok(secured) => Some(secured),
+        Err((_, mut stream)) => {
+            stream.shutdown().await.ok()?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok()?;
+            None
         }
     }
 }

@@ -66,7 +66,7 @@ put_back() {
   rm -f "$f"
 }
 # What the owner of a status (kubelet, cloud controller) would write: edit_status NAMESPACE KIND/NAME JQ-FILTER
-edit_status() { k -n "$1" get "$2" -o json | jq "$NOT_READY $3" | k replace --subresource=status -f - >/dev/null; }
+edit_status() { k -n "$1" get "$2" -o json | jq "$NOT_READY del(.metadata.resourceVersion) | $3" | k replace --subresource=status -f - >/dev/null; }
 NOT_READY='def not_ready: (.status.conditions[] | select(.type == "Ready" or .type == "ContainersReady"))
   |= (.status = "False" | .lastTransitionTime = (now | todate)) | .status.containerStatuses[]?.ready = false;'
 pod_of() { k -n "$1" get pods -l "$2" -o jsonpath='{.items[0].metadata.name}'; }   # pod_of NAMESPACE SELECTOR

@@ -65,7 +65,7 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
 /// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
 fn injector(text: &str) -> String {
     let Ok(Value::Object(mut config)) = yaml::to_json(text) else {
-        // An empty text or a list parses as a configuration without content, too.
+        // An empty text parses as a configuration without content, too.
         return "{}".to_owned();
     };
     config.retain(|key, _| INJECTOR_KEYS.contains(&key.as_str()));

@@ -232,6 +232,20 @@ fn what_has_not_the_shape_of_its_schema_is_dropped() {
 }
 
 #[test]
+fn a_node_keeps_its_versions_and_loses_addresses_and_images() {
+    let node = json!({"spec": {"providerID": "azure:///x", "podCIDR": "10.1.0.0/24", "taints": [{"key": "k"}]},
+        "status": {"addresses": [{"address": "10.0.0.4"}], "images": [{"names": ["private/app"]}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {"kubeletVersion": "v1.34.1", "machineID": "m", "operatingSystem": "linux"}}});
+    assert_eq!(
+        redacted(SourceId::Nodes, node),
+        json!({"spec": {"providerID": "azure:///x", "taints": [{"key": "k"}]},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                "nodeInfo": {"kubeletVersion": "v1.34.1", "operatingSystem": "linux"}}})
+    );
+}
+
+#[test]
 fn what_webhooks_services_and_events_say_stays() {
     let webhook = json!({"webhooks": [{"name": "n", "clientConfig": {"caBundle": "Y2E=", "service": {"name": "s"}},
         "namespaceSelector": {"matchLabels": {"metadata": "x", "volumes": "y"}}, "matchConditions": [{"expression": "e"}]}]});

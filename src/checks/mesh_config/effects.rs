@@ -34,7 +34,7 @@ pub(super) static HIDDEN_NAMESPACES: Check = Check {
     ],
     uses: OWNERS,
     docs: "## What it means
-The mesh configuration tells istiod to watch only namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource there: calls to its Services by name fail, and its policies do not apply. It also writes no root certificate there, so pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
+The mesh configuration tells istiod to watch only namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource there: calls to its Services are in plain text (with `REGISTRY_ONLY` they fail), and its policies and routes do not apply. It also writes no root certificate there, so pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
 
 ## Why it happens on AKS
 `discoverySelectors` is a supported way to save memory in istiod and the sidecars. It does not affect injection: the label `istio.io/rev` brings the sidecar, whether the namespace is selected or not.
@@ -94,7 +94,7 @@ fn hidden(config: &MeshConfig<'_>, namespace: &str, workloads: &[&Workload<'_>])
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
         format!("namespace {namespace} has sidecars, but discoverySelectors leave it out"),
-        "istiod does not watch it: calls to its Services by name fail, and its Istio policies do not apply.",
+        "istiod does not watch it: its Istio policies do not apply, and calls to its Services are in plain text.",
     )
     .related(&Subject::new("ConfigMap", SYSTEM_NAMESPACE, map.as_str()), "sets the selectors")
     .key(KeyKind::Namespace, namespace)

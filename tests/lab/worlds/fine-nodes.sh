@@ -1,7 +1,7 @@
 #!/bin/bash
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
-info() { k get node "$1" -o json | jq --arg v "$2" --arg os "$3" '.status.nodeInfo |= (.kubeletVersion = $v | .operatingSystem = $os)' | k replace --subresource=status -f - >/dev/null; }
+info() { edit_status default "node/$1" ".status.nodeInfo |= (.kubeletVersion = \"$2\" | .operatingSystem = \"$3\")"; }
 ready() { ! k get nodes -o jsonpath='{.items[*].status.conditions[?(@.type=="Ready")].status}' | grep -qv '^True\( True\)*$' && [ "$(k get nodes -o json | jq '[.items[].status.conditions[]?|select(.type=="Ready" and .status=="True")]|length')" = 6 ]; }
 case $1 in
   after) poll 30 ready

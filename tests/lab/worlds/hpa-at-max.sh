@@ -1,5 +1,5 @@
 #!/bin/bash
-# Nothing scales here: the numbers are written as the controller would, and a second time after the repair by hand.
+# Nothing scales here: what the controller would say is written into the status.
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 case $1 in

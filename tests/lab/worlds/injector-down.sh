@@ -5,7 +5,7 @@ no_endpoint() { ! k -n $NS get endpointslices -l kubernetes.io/service-name=isti
 down() { k -n $NS get deployment istiod-asm-1-30 -o json | jq -e '(.status.readyReplicas//0)==0' >/dev/null && no_endpoint; }
 refused() { k -n checkout get events --field-selector reason=FailedCreate -o jsonpath='{.items[*].message}' | grep -q 'failed calling webhook'; }
 case $1 in
-  before) "$HERE/istiod" asm-1-30 off; poll 30 down ;;
+  before) "$HERE/istiod" asm-1-30 hang; poll 30 down ;;
   after) poll 60 refused ;;
   cleanup) "$HERE/istiod" asm-1-30 on ;;
 esac

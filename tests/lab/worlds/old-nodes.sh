@@ -2,7 +2,7 @@
 # AKS tells istiod outright; here it is told to look for itself.
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
-kubelets() { for n in $(k get nodes -l agentpool=nodepool1 -o name); do k get "$n" -o json | jq --arg v "$1" '.status.nodeInfo.kubeletVersion = $v' | k replace --subresource=status -f - >/dev/null; done; }
+kubelets() { for n in $(k get nodes -l agentpool=nodepool1 -o name); do edit_status default "$n" ".status.nodeInfo.kubeletVersion = \"$1\""; done; }
 native() { k -n $NS set env deployment/istiod-asm-1-30 "ENABLE_NATIVE_SIDECARS=$1" >/dev/null; k -n $NS rollout status deployment/istiod-asm-1-30 --timeout=60s >/dev/null; "$HERE/kubelet" wait asm-1-30; }
 case $1 in
   before) kubelets v1.32.7; native auto ;;
