@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::nullable;
+use super::{compact, nullable};
 
 /// Annotations whose keys contain one of these are kept; the rest is dropped while decoding, because annotations are
 /// the largest part of many objects.
@@ -43,7 +43,7 @@ pub struct Meta {
     #[serde(default, deserialize_with = "lenient_time")]
     pub deletion_timestamp: Option<Timestamp>,
     /// Owners.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "compact")]
     pub owner_references: Vec<OwnerRef>,
 }
 

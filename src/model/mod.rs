@@ -42,6 +42,18 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads a list, `null` as an empty one, and gives back the room that growing it left over: there are several lists in
+/// each of thousands of pods.
+pub(crate) fn compact<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let mut list = Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default();
+    list.shrink_to_fit();
+    Ok(list)
+}
+
 /// An object of which only the metadata matters (ReplicaSets, Namespaces, custom resource definitions).
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct MetaOnly {

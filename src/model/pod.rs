@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::meta::lenient_time;
-use super::{Meta, Resources, nullable};
+use super::{Meta, Resources, compact, nullable};
 
 /// Environment variables whose values verdicts need; all others are dropped while decoding.
 pub const KEPT_ENV: [&str; 5] =
@@ -47,10 +47,10 @@ pub struct PodTemplate {
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     /// Containers.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "compact")]
     pub containers: Vec<Container>,
     /// Init containers; a native sidecar is one with `restartPolicy: Always`.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "compact")]
     pub init_containers: Vec<Container>,
     /// Whether the pod uses its node's network, which rules out injection.
     #[serde(default, deserialize_with = "nullable")]
@@ -154,10 +154,10 @@ pub struct PodStatus {
     #[serde(default, deserialize_with = "kept_conditions")]
     pub conditions: Vec<Condition>,
     /// State of containers.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "compact")]
     pub container_statuses: Vec<ContainerStatus>,
     /// State of init containers, native sidecars among them.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "compact")]
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
