@@ -134,14 +134,15 @@ fn objects(name: &str, rights: &BTreeSet<Right>, to: &[Subject]) -> Vec<Value> {
         places.entry(&right.place).or_default().push(right);
     }
     let everywhere: BTreeSet<_> = places.get(&Where::Cluster).into_iter().flatten().map(|right| what(right)).collect();
+    let covered = |right: &Right| {
+        let (group, resource, verb, name) = what(right);
+        everywhere.contains(&(group, resource, verb, name)) || everywhere.contains(&(group, resource, verb, None))
+    };
     let mut objects = Vec::new();
     for (place, rights) in &places {
-        // A right in the whole cluster is one in every namespace.
-        let rights: Vec<_> = rights
-            .iter()
-            .copied()
-            .filter(|right| **place == Where::Cluster || !everywhere.contains(&what(right)))
-            .collect();
+        // A right in the whole cluster is one in every namespace, and one to all names is one to each.
+        let rights: Vec<_> =
+            rights.iter().copied().filter(|right| **place == Where::Cluster || !covered(right)).collect();
         if rights.is_empty() {
             continue;
         }
