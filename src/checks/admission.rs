@@ -41,13 +41,13 @@ static CA_BUNDLE: Check = Check {
     ],
     uses: BUNDLE_USES,
     docs: "## What it means
-The API server calls the injector over TLS and trusts only what the webhook's `caBundle` holds. Where that is empty, has ended, or belongs to another authority, the call fails with `x509: certificate signed by unknown authority`, and every new pod that the webhook selects is refused.
+The API server calls the injector over TLS and trusts only what the webhook's `caBundle` holds. Where that is empty, has expired, or belongs to another authority, the call fails with `x509: certificate signed by unknown authority`, and every new pod that the webhook selects is refused.
 
 ## Why it happens on AKS
 istiod writes the bundle into all webhooks of its revision, tags included, and repairs it when it changes. It cannot when it did not run, when the webhook was applied again from a file without a bundle (GitOps), or when a tag is labelled for another revision than the one it calls.
 
 ## How we know
-The bundle of each injecting webhook that calls `aks-istio-system` is decoded and compared with the root certificate in the ConfigMap `istio-ca-root-cert` there. Where another Istio writes that ConfigMap too, or two revisions take their authorities from a Key Vault, only empty, unreadable and ended bundles count.
+The bundle of each injecting webhook that calls `aks-istio-system` is decoded and compared with the root certificate in the ConfigMap `istio-ca-root-cert` there. Where another Istio writes that ConfigMap too, or two revisions take their authorities from a Key Vault, only empty, unreadable and expired bundles count.
 
 ## What to do
 Set the tag again; for the injector of a revision restart istiod, which writes the bundle at its start.
@@ -84,10 +84,10 @@ enum Untrusted {
 impl Untrusted {
     fn words(self) -> &'static str {
         match self {
-            Self::Empty => "has no certificate to verify istiod with",
-            Self::Unreadable => "has a certificate that cannot be read",
-            Self::Ended => "verifies istiod with a certificate that has ended",
-            Self::OtherRoot => "verifies istiod with a root that is not istiod's",
+            Self::Empty => "has no root certificate to trust istiod by",
+            Self::Unreadable => "has a root certificate that cannot be read",
+            Self::Ended => "trusts a root certificate that has expired",
+            Self::OtherRoot => "trusts another root certificate than istiod's",
         }
     }
 }
@@ -147,17 +147,24 @@ fn bundle_finding(
     let concerns = !used.is_empty() || radius.is_some_and(|radius| radius.workloads > 0);
     let what = match &injector.tag {
         Some(tag) => format!("webhook of tag {tag}"),
-        None => format!("injector of {}", injector.revision),
+        None => format!("webhook of {}", injector.revision),
     };
     let detail = match (injector.fails_closed(), concerns) {
-        (true, true) => format!("The API server refuses its answer, so new pods {}cannot start.", place(&used)),
-        (true, false) => "Nothing uses it now; the first namespace that does cannot start pods.".to_owned(),
-        (false, _) => "The API server refuses its answer; new pods start without a sidecar.".to_owned(),
+        (true, true) => {
+            format!("The API server does not trust istiod then, and refuses all new pods {}.", place(&used))
+        }
+        (true, false) => {
+            "No namespace uses it now. In the first one that does, Kubernetes refuses all new pods.".to_owned()
+        }
+        (false, _) => {
+            "The API server does not trust istiod then, and new pods start without a sidecar, outside the mesh."
+                .to_owned()
+        }
     };
     let installed = revisions.iter().find(|revision| revision.name == injector.revision);
     let restart = Step::command(
         Risk::Restart,
-        "restarts istiod, which writes the certificate into its webhooks at its start",
+        "restarts istiod, which then writes its root certificate into its webhooks",
         ["kubectl", "rollout", "restart", &format!("deployment/istiod-{}", injector.revision), "-n", SYSTEM_NAMESPACE],
     );
     let target = installed.map(|revision| revision.name.as_str()).or_else(|| recommended(revisions));
@@ -190,7 +197,7 @@ fn bundle_finding(
 }
 
 fn place(used: &[&str]) -> String {
-    if used.is_empty() { "that it selects ".to_owned() } else { format!("in {} ", names(used.iter().copied())) }
+    if used.is_empty() { "that it selects".to_owned() } else { format!("in {}", names(used.iter().copied())) }
 }
 
 static OVERLAP: Check = Check {
@@ -223,7 +230,7 @@ Two injectors are called for the same pods. Both add a sidecar; the last one tha
 A self-managed Istio without a revision and the tag `default` of the add-on both take namespaces labelled `istio-injection=enabled`. Different versions of istioctl name the webhook of the same tag differently, so that setting a tag again may leave two.
 
 ## How we know
-The selectors of all injecting webhooks, for namespaces and for pods, are applied to every namespace in the scope, for a pod without labels and for the templates of its workloads. Webhooks with conditions that are not evaluated, and such with nobody behind them, are left out.
+The selectors of all injecting webhooks, for namespaces and for pods, are applied to every namespace in the scope, for a pod without labels and for the templates of its workloads. Webhooks with conditions that are not evaluated, and those whose Service has no ready pod, are left out.
 
 ## What to do
 Keep one: give the namespace the label of the add-on's revision in place of `istio-injection`, or remove the webhook that is not wanted.
@@ -281,8 +288,8 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
         _ => count(spaces.len(), "namespace"),
     };
     let cost = match harmless {
-        true => "They call the same istiod, so that pods work all the same.",
-        false => "Pods get what the last one adds, or a mixture that does not start.",
+        true => "Pods work, as both call the same istiod; but a change to one of them does not change the other.",
+        false => "A new pod gets the sidecar of whichever is called last, or a mix of both that does not start.",
     };
     let detail = match spaces.len() {
         1 => cost.to_owned(),
@@ -307,14 +314,14 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
         let or = if steps.is_empty() { "" } else { "or instead: " };
         steps.push(Step::command(
             Risk::Change,
-            format!("{or}removes the webhook that calls {}", backend(injector)),
+            format!("{or}deletes the webhook that calls {}", backend(injector)),
             ["kubectl", "delete", "mutatingwebhookconfiguration", injector.name()],
         ));
     }
     let first = members.first().map_or("", |injector| injector.name());
     let mut finding = Finding::new(
         Subject::cluster("MutatingWebhookConfiguration", first),
-        format!("{} select the same pods in {place}", count(members.len(), "injector")),
+        format!("{} add sidecars to the same pods in {place}", count(members.len(), "webhook")),
         detail,
     )
     .at_most(if harmless { Severity::Warning } else { Severity::Error })
@@ -326,7 +333,7 @@ fn overlap_finding(lens: &Lens<'_>, members: &[&Injector<'_>], spaces: &BTreeSet
             format!("mutatingwebhookconfiguration/{}", injector.name()),
             "selects",
             names(spaces.iter().copied()),
-            Some("one injector for a pod"),
+            Some("one webhook for each pod"),
         );
     }
     for name in spaces {
@@ -354,7 +361,7 @@ static REFUSED_BY_OTHERS: Check = Check {
 An admission webhook that belongs neither to Istio nor to AKS refuses pods of an ingress gateway, or cannot be reached and refuses everything. New gateway pods do not start: after a node change, an upgrade or a scale-out nothing is left.
 
 ## Why it happens on AKS
-A policy engine (Gatekeeper, Azure Policy, Kyverno) or a security agent covers all namespaces, and with it `aks-istio-ingress`. AKS leaves its own namespaces out of many webhooks by itself, but not out of such that carry the label `admissions.enforcer/disabled`.
+A policy engine (Gatekeeper, Azure Policy, Kyverno) or a security agent covers all namespaces, and with it `aks-istio-ingress`. AKS leaves its own namespaces out of many webhooks by itself, but not out of those with the label `admissions.enforcer/disabled`.
 
 ## How we know
 The Deployment's condition `ReplicaFailure` has the API server's own words, with the webhook's name. That such a webhook exists is no fault: it is looked at only when it refused something.
@@ -413,29 +420,33 @@ fn refusal(lens: &Lens<'_>, deployment: &Controller, webhook: &str, message: &st
     let dead = message.contains("failed calling webhook");
     let mut steps = vec![Step::command(
         Risk::Read,
-        "shows the refusals",
+        "shows why Kubernetes refuses the pods",
         ["kubectl", "get", "events", "-n", namespace, "--field-selector", "reason=FailedCreate"],
     )];
     if let Some((kind, _, configuration)) = holder {
         steps.push(Step::command(
             Risk::Read,
-            "shows whom it calls and what it selects",
+            "shows which component it calls, and which pods and namespaces it selects",
             ["kubectl", "get", kind, &configuration.metadata.name, "-o", "yaml"],
         ));
     }
     steps.push(Step::text(
         Risk::Change,
         if dead {
-            format!("repair what is behind it, or leave {namespace} out of its namespaceSelector")
+            format!("repair the component that it calls, or exclude {namespace} in its namespaceSelector")
         } else {
-            format!("leave {namespace} out of its policy or of its namespaceSelector")
+            format!("exclude {namespace} from that policy, or in the namespaceSelector of the webhook")
         },
     ));
-    let verb = if dead { "cannot be reached and blocks" } else { "refuses" };
+    let verb = if dead { "is unreachable and blocks" } else { "refuses" };
     let mut finding = Finding::new(
         Subject::new("Deployment", namespace, name),
         format!("webhook {webhook} {verb} pods of {name}"),
-        format!("{} of {} pods are ready; no new one can start.", deployment.ready, deployment.desired.unwrap_or(1)),
+        format!(
+            "{} of {} gateway pods are ready; a pod that goes is not replaced.",
+            deployment.ready,
+            deployment.desired.unwrap_or(1)
+        ),
     )
     .key(KeyKind::Workload, format!("{namespace}/Deployment/{name}"))
     .key(KeyKind::Object, format!("Deployment/{namespace}/{name}"))
@@ -495,8 +506,8 @@ Let AKS write its objects again.
             verdict.findings.push(
                 Finding::new(
                     Subject::cluster("ValidatingWebhookConfiguration", "azure-service-mesh-ccp-validating-webhook"),
-                    "AKS's check of Istio's resources is not in the cluster",
-                    "Resources and fields that the add-on does not allow are accepted; AKS does not support them.",
+                    "AKS's webhook that checks Istio's resources is missing",
+                    "Resources and fields that AKS would block are accepted now, but not supported.",
                 )
                 .key(KeyKind::Webhook, "azure-service-mesh-ccp-validating-webhook")
                 .remedy(Remedy::new("let AKS write it again", vec![reconcile("writes the webhook again")]))

@@ -85,7 +85,7 @@ static AUTOSCALER: Check = Check {
     inputs: &[SourceId::Autoscalers],
     uses: &[],
     docs: "## What it means
-The autoscaler of istiod or of an ingress gateway wants more replicas than it may have, or it cannot read how busy the pods are. Either way a growing load is not met by more pods.
+The autoscaler of istiod or of an ingress gateway wants more replicas than it may have, or it cannot read how busy the pods are. Either way no pods are added when the load grows.
 
 ## Why it happens on AKS
 The add-on allows two to five replicas. Large meshes, or gateways with much traffic, need more. Metrics are missing when the metrics server in `kube-system` is down, or when no pod of the Deployment is ready.
@@ -94,7 +94,7 @@ The add-on allows two to five replicas. Large meshes, or gateways with much traf
 The autoscaler's condition `ScalingLimited` is True with the reason `TooManyReplicas`, or `ScalingActive` is False, for at least ten minutes where the condition tells since when.
 
 ## What to do
-Raise `maxReplicas`: AKS leaves the bounds of these autoscalers to you. More istiods share the proxies among them; each still holds the whole configuration, so also let istiod watch less (CP04 tells how). Without metrics, look at the metrics server.
+Raise `maxReplicas`: AKS leaves the bounds of these autoscalers to you. More istiods share the proxies among them; each still holds the whole configuration, so also let istiod watch less (CP04 tells how). If metrics are missing, look at the metrics server.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-scale>, <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/#appendix-horizontal-pod-autoscaler-status-conditions>",
@@ -108,17 +108,17 @@ Raise `maxReplicas`: AKS leaves the bounds of these autoscalers to you. More ist
             let (summary, detail, steps) = if limited.is_some() {
                 (
                     format!("autoscaler {name} is at its maximum of {}", count(autoscaler.spec.max_replicas as usize, "replica")),
-                    "It wants more: the pods there are carry more load than they should.",
+                    "It wants more replicas than it may have: its pods are overloaded.",
                     vec![raise(autoscaler)],
                 )
             } else {
                 (
-                    format!("autoscaler {name} cannot read how busy its pods are"),
+                    format!("autoscaler {name} gets no metrics"),
                     "The number of replicas stays as it is, whatever the load.",
                     vec![
                         Step::command(
                             Risk::Read,
-                            "shows whether metrics of these pods are served",
+                            "shows the pods' metrics, or why there are none",
                             ["kubectl", "top", "pods", "-n", &autoscaler.metadata.namespace],
                         ),
                         Step::command(
@@ -154,10 +154,10 @@ static MINIMUM: Check = Check {
     inputs: &[SourceId::Autoscalers],
     uses: &[],
     docs: "## What it means
-The autoscaler of istiod or of an ingress gateway may go down to one replica. Then its disruption budget keeps the node of that pod from being drained, and node upgrades stop there.
+The autoscaler of istiod or of an ingress gateway may go down to one replica. Then its disruption budget keeps the node of that pod from being drained, and node upgrades fail there.
 
 ## Why it happens on AKS
-AKS refuses a minimum below two, because of the disruption budget that asks for one ready pod. A lower value has got past that rule, for example while the webhook that enforces it did not answer.
+AKS refuses a minimum below two, because of the disruption budget that asks for one ready pod. A lower value got past that rule, for example while the webhook that enforces it did not answer.
 
 ## How we know
 `spec.minReplicas` is absent, which means one, or below two.
@@ -179,7 +179,7 @@ Set the minimum to two or more.
             let finding = Finding::new(
                 subject_of(autoscaler),
                 format!("autoscaler {name} may go down to {}", count(minimum as usize, "replica")),
-                "With one replica, a drained node or a restart takes all of it away.",
+                "With one replica its node cannot be drained, and a crash leaves none.",
             )
             .remedy(Remedy::new(
                 "set the minimum to two",
@@ -210,13 +210,13 @@ static BUDGET: Check = Check {
 A disruption budget of the add-on allows no eviction now. Nodes with these pods cannot be drained: an upgrade of the node pool, or of the cluster, stops there and fails after a while.
 
 ## Why it happens on AKS
-The budget asks for one ready pod. With a single ready pod there is none to spare; that is the case when the other one is not ready, or when the autoscaler was allowed to go down to one.
+The budget asks for one ready pod. With a single ready pod there is none to spare: the other one is not ready, or the autoscaler was allowed to go down to one (CAP02).
 
 ## How we know
 `status.disruptionsAllowed` is 0 although the budget has pods, for at least ten minutes where its condition tells since when.
 
 ## What to do
-Bring a second pod up; the budget then allows an eviction by itself. Editing the budget does not last: AKS reverts it.
+Bring up a second pod; the budget then allows an eviction again. Editing the budget does not last: AKS reverts it.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-scale>, <https://kubernetes.io/docs/tasks/run-application/configure-pdb/>, <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/create-upgrade-delete/error-code-poddrainfailure>",
@@ -248,7 +248,7 @@ Bring a second pod up; the budget then allows an eviction by itself. Editing the
                 Subject::new("PodDisruptionBudget", namespace, name),
                 format!("disruption budget {name} allows no eviction"),
                 format!(
-                    "{} of {} ready, {} must stay: the nodes they are on cannot be drained.",
+                    "{} of {} ready, {} must stay: their nodes cannot be drained, and node upgrades fail there.",
                     status.current_healthy,
                     count(status.expected_pods as usize, "pod"),
                     status.desired_healthy
@@ -284,13 +284,13 @@ static PROXIES: Check = Check {
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::Pods],
     uses: &[SourceId::Autoscalers],
     docs: "## What it means
-Each ready istiod of a revision serves nearly as many proxies as Microsoft measured one to bear. Configuration arrives late, and after an outage all of them connect at once.
+Each ready istiod of a revision serves nearly as many proxies as one could bear in Microsoft's tests. Configuration arrives late, and after an outage all of them connect at once.
 
 ## Why it happens on AKS
 The mesh grew and the autoscaler stayed at its bounds, or most istiods are not ready. Microsoft measured 25,000 to 30,000 sidecars for one istiod while nothing changes and 15,000 to 25,000 while pods are replaced, with 15 to 16 cores and 22 to 43 GB of memory, at one to a thousand services. The add-on reserves half a core and 2 GiB.
 
 ## How we know
-The running proxies of the revision are counted in all namespaces and divided by its ready istiods. From 10,000 on, two thirds of the lowest number measured, it is told. When only some namespaces are examined, the count is a lower bound: it can be too high, but not be found low enough.
+The running proxies of the revision are counted in all namespaces and divided by its ready istiods. The check fires from 10,000 on, two thirds of the lowest number measured. When only some namespaces are examined, the real number is higher than the one counted: then the check can fire, but never passes.
 
 ## What to do
 Allow more replicas, let istiod watch only the namespaces of the mesh, and let each proxy hear only of what it calls.
@@ -353,10 +353,10 @@ All ready istiods of a revision are on one node, or in one availability zone, al
 istiod prefers nodes of system pools. When only one of them had room at the time, all replicas are there, and nothing moves them later.
 
 ## How we know
-The nodes of the ready istiods are compared; for zones, their label `topology.kubernetes.io/zone`. It is told only when another ready Linux node, or another zone, is there. One node is a warning, unless it is the only one of a system pool: then, and for one zone, it is an information.
+The nodes of the ready istiods are compared; for zones, their label `topology.kubernetes.io/zone`. The check fires only when another ready Linux node, or another zone, is there. One node is a warning, unless it is the only one of a system pool: then, and for one zone, it is an info.
 
 ## What to do
-Make room on a second system node, then restart istiod: the scheduler spreads new pods. The label `azureservicemesh/istio.replica.preferred=true` attracts istiod to nodes outside of system pools.
+Make room on a second system node, then restart istiod: the scheduler spreads new pods. istiod prefers nodes of system pools; nodes with the label `azureservicemesh/istio.replica.preferred=true` come second.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://learn.microsoft.com/azure/aks/availability-zones>, <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>",
@@ -385,17 +385,17 @@ Make room on a second system node, then restart istiod: the scheduler spreads ne
             let mut finding = Finding::new(
                 Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
                 summary,
-                "One failure takes all of them away; new pods in its namespaces are then refused.",
+                "If it fails, no istiod of this revision is left, and new pods in its namespaces are refused.",
             )
             .key(KeyKind::Revision, name)
             .at_most(severity)
             .remedy(Remedy::new(
                 "make room elsewhere, then let the scheduler spread them",
                 vec![
-                    Step::command(Risk::Read, "shows what is allocated on each node", ["kubectl", "describe", "nodes"]),
+                    Step::command(Risk::Read, "shows how full each node is; look at Allocated resources", ["kubectl", "describe", "nodes"]),
                     Step::command(
                         Risk::Restart,
-                        "makes the pods anew; running workloads keep their configuration meanwhile",
+                        "replaces istiod's pods; running workloads keep their configuration meanwhile",
                         ["kubectl", "rollout", "restart", &format!("deployment/istiod-{name}"), "-n", SYSTEM_NAMESPACE],
                     ),
                 ],
@@ -422,16 +422,16 @@ static SIDECAR_SHARE: Check = Check {
     inputs: WORKLOADS,
     uses: OWNERS,
     docs: "## What it means
-The sidecars of the examined workloads reserve more CPU or memory than everything else in the examined pods. Nodes are added for what is reserved, whether it is used or not.
+The sidecars of the examined workloads reserve more CPU or memory than everything else in the examined pods. The cluster pays for what is reserved, whether it is used or not.
 
 ## Why it happens on AKS
 A sidecar reserves 100m CPU and 128 MiB unless an annotation says otherwise, and it comes with every replica. Annotations with generous values are copied from workload to workload.
 
 ## How we know
-The requests of the containers `istio-proxy` are added up and compared with those of all other containers in the examined pods. It is told when the sidecars' share is above half and at least 8 cores, or 32 GiB of memory. It is never more than an information.
+The requests of the containers `istio-proxy` are added up and compared with those of all other containers in the examined pods. The check fires when the sidecars' share is above half and at least 8 cores, or 32 GiB of memory. It is never more than an info.
 
 ## What to do
-Compare with what the sidecars use, and set `sidecar.istio.io/proxyCPU` and `sidecar.istio.io/proxyMemory` on the pod templates of the largest ones. Setting requests that are too low slows requests down under load.
+Compare with what the sidecars use, and set `sidecar.istio.io/proxyCPU` and `sidecar.istio.io/proxyMemory` on the pod templates of the largest ones. Too low values make calls slow under load.
 
 ## Sources
 <https://istio.io/latest/docs/reference/config/annotations/>, <https://learn.microsoft.com/azure/aks/istio-scale>",
@@ -470,7 +470,7 @@ fn sidecar_share(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let patch = format!(r#"{{"spec":{{"template":{{"metadata":{{"annotations":{{"{annotation}":"{value}"}}}}}}}}}}"#);
     let mut steps = vec![Step::command(
         Risk::Read,
-        "shows what the containers use",
+        "shows what the containers really use",
         ["kubectl", "top", "pods", "--containers", "-n", first.namespace],
     )];
     for (_, workload) in largest.iter().filter(|(_, workload)| workload.kind == "Deployment") {
@@ -493,7 +493,7 @@ fn sidecar_share(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "sidecars"),
-        format!("sidecars reserve {}, more than what they stand beside", amount(sidecars)),
+        format!("sidecars reserve {}, more than all other containers", amount(sidecars)),
         format!("All other containers in the examined pods reserve {}.", amount(rest)),
     )
     .remedy(Remedy::new("let the largest ones reserve what they use", steps));

@@ -52,13 +52,13 @@ static SOURCE: Check = Check {
     inputs: WITH_SECRETS,
     uses: &[],
     docs: "## What it means
-It cannot be seen which key the mesh's certificates are signed with, or a Key Vault is set up that istiod does not use.
+No certificate authority (CA) of a revision can be found: it is unclear which key signs the mesh's certificates. Or a Key Vault is set up for the mesh, but istiod does not use it.
 
 ## Why it happens on AKS
-istiod makes its own authority and keeps it in the Secret `istio-ca-secret`, unless the add-on was enabled with a Key Vault (plug-in CA): then a SecretProviderClass `istio-spc-REVISION` and a volume `cacerts` of istiod bring it. Neither of both is there when the Secret was deleted: istiod then makes a new authority at its next start, and old and new certificates do not fit.
+By default istiod makes its own CA and keeps its key in the Secret `istio-ca-secret`. If the add-on was enabled with a Key Vault (plug-in CA), the CA comes from there instead, by a SecretProviderClass `istio-spc-REVISION` and istiod's volume `cacerts`. When neither is there, somebody deleted the Secret: istiod makes a new CA at its next start, and proxies with old certificates do not trust those with new ones.
 
 ## How we know
-The SecretProviderClasses and the names of the Secrets in `aks-istio-system`, and the volumes of istiod's pods. The contents of Secrets are not read. The view of each kind is not a fault; this check speaks only when the picture does not fit.
+The SecretProviderClasses and the names of the Secrets in `aks-istio-system`, and the volumes of istiod's pods. The contents of Secrets are not read. Both kinds of CA are fine; this check fires only when neither is found, or when a Key Vault is set up and not mounted.
 
 ## What to do
 Read istiod's log: it says `Use plugged-in cert` or `No plugged-in cert`. Do not delete or restart anything before that is clear.
@@ -82,12 +82,12 @@ Read istiod's log: it says `Use plugged-in cert` or `No plugged-in cert`. Do not
             let (summary, detail) = match (authority.kind, authority.class) {
                 (Kind::PlugIn, _) => continue,
                 (_, Some(class)) => (
-                    format!("istiod of {name} does not mount {}", class.metadata.name),
-                    "A Key Vault is set up for the mesh, but istiod signs with something else.",
+                    format!("istiod of {name} does not use the Key Vault of {}", class.metadata.name),
+                    "A Key Vault is set up for the mesh, but istiod signs certificates with another key.",
                 ),
                 (Kind::Unknown, None) => (
-                    format!("the certificate authority of {name} cannot be seen"),
-                    "Without the Secret istio-ca-secret istiod makes a new authority at its next start, which running proxies do not trust.",
+                    format!("istiod of {name} has no Key Vault and no Secret {SELF_SIGNED_SECRET}"),
+                    "At its next start istiod makes a new CA key, which running proxies do not trust.",
                 ),
                 (Kind::SelfSigned, None) => continue,
             };
@@ -98,7 +98,7 @@ Read istiod's log: it says `Use plugged-in cert` or `No plugged-in cert`. Do not
                         "find out what istiod signs with",
                         vec![Step::command(
                             Risk::Read,
-                            "shows istiod's log from its start; look for plugged-in cert",
+                            "shows istiod's log from its start; look for `plugged-in cert`",
                             ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, &format!("deployment/istiod-{name}"), "-c", "discovery"],
                         )],
                     ))
@@ -126,7 +126,7 @@ static VAULT_OBJECTS: Check = Check {
     inputs: WITHOUT_SECRETS,
     uses: &[],
     docs: "## What it means
-istiod mounts its certificate authority from a Key Vault, but the object that says which vault and which secrets is missing or incomplete. istiod's next pod cannot mount it and stays in `Init`, or starts without its key and makes an authority of its own that nobody trusts.
+istiod mounts its CA from a Key Vault, but the object that names the vault and its secrets is missing or incomplete. istiod's next pod cannot mount the CA and does not start, or it starts without the key and makes a CA of its own, which nobody trusts.
 
 ## Why it happens on AKS
 The Azure Key Vault provider for the Secrets Store CSI driver was disabled on the cluster, or the SecretProviderClass was deleted or edited by hand.
@@ -135,10 +135,10 @@ The Azure Key Vault provider for the Secrets Store CSI driver was disabled on th
 istiod's Deployment or pods have a volume `cacerts` of the driver; the SecretProviderClass `istio-spc-REVISION` must exist, name a vault, and list four objects: root certificate, signing certificate, its key, and the chain.
 
 ## What to do
-Enable the provider again where it is off; otherwise let AKS write the object again.
+If the provider is off, enable it again. Otherwise let AKS write the object again.
 
 ## What else looks like it
-A complete object and rights or secrets that are missing in the vault: the events of istiod's pods then say `FailedMount`.
+The object is complete, but a secret or the right to read it is missing in the vault: then istiod's pods have events `FailedMount` (CP05).
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-plugin-ca>, <https://azure.github.io/secrets-store-csi-driver-provider-azure/docs/getting-started/usage/>",
@@ -158,7 +158,7 @@ fn vault_objects_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 Step::command(
                     Risk::Read,
-                    "shows what there is",
+                    "shows the SecretProviderClasses that exist",
                     ["kubectl", "get", "secretproviderclasses", "-n", SYSTEM_NAMESPACE, "-o", "yaml"],
                 ),
                 reconcile("writes it again"),
@@ -182,18 +182,18 @@ fn vault_objects_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         };
         // What is mounted without its key makes istiod sign by itself; without the mount it does not start.
         let cost = match field {
-            OBJECTS => "does not start, or makes an authority that nobody trusts",
-            _ => "cannot mount its authority",
+            OBJECTS => "does not start, or signs with a new CA that nobody trusts",
+            _ => "cannot start: it mounts its CA key from there",
         };
-        let rest = if revision.ready() > 0 { "; those that run go on" } else { ", and none runs" };
+        let rest = if revision.ready() > 0 { "Running ones go on." } else { "None is ready now." };
         verdict.findings.push(
             Finding::new(
                 Subject::new("SecretProviderClass", SYSTEM_NAMESPACE, mounted),
                 summary,
-                format!("The next pod of istiod of {} {cost}{rest}.", revision.name),
+                format!("The next istiod pod of {} {cost}. {rest}", revision.name),
             )
             .key(KeyKind::Revision, &revision.name)
-            .remedy(Remedy::new("bring the description of the Key Vault back", steps))
+            .remedy(Remedy::new("bring the SecretProviderClass back", steps))
             .evidence(
                 SourceId::SecretProviderClasses,
                 class_object(mounted),
@@ -212,20 +212,30 @@ const OBJECTS: &str = "parameters.objects";
 /// Summary, field, what is there and what should be there.
 fn incomplete(name: &str, class: Option<&SecretProviderClass>) -> Option<(String, &'static str, String, &'static str)> {
     let Some(class) = class else {
-        return Some((format!("{name}, which istiod mounts, does not exist"), "exists", "no".to_owned(), "yes"));
+        return Some((
+            format!("SecretProviderClass {name}, which istiod mounts, does not exist"),
+            "exists",
+            "no".to_owned(),
+            "yes",
+        ));
     };
     if class.spec.parameters.keyvault_name.is_empty() {
-        return Some((format!("{name} names no Key Vault"), "parameters.keyvaultName", "empty".to_owned(), "a vault"));
+        return Some((
+            format!("SecretProviderClass {name} names no Key Vault"),
+            "parameters.keyvaultName",
+            "empty".to_owned(),
+            "a vault",
+        ));
     }
     match vault_objects(class) {
         None => Some((
-            format!("{name} lists its secrets in a way that cannot be read"),
+            format!("SecretProviderClass {name} has no list of secrets that can be read"),
             OBJECTS,
             "no list".to_owned(),
             "four objects",
         )),
         Some(objects) if objects.len() < FILES.len() => Some((
-            format!("{name} lists {} of 4 secrets", objects.len()),
+            format!("SecretProviderClass {name} lists {} of 4 secrets", objects.len()),
             OBJECTS,
             if objects.is_empty() { "none".to_owned() } else { names(objects.iter().map(file)) },
             "root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem",
@@ -252,16 +262,16 @@ static KINDS_DIFFER: Check = Check {
     inputs: WITHOUT_SECRETS,
     uses: &[],
     docs: "## What it means
-Two revisions are installed; one takes its certificate authority from a Key Vault, the other makes its own. Workloads that are moved get certificates that those on the other side do not trust: calls between both halves fail.
+Two revisions are installed. One takes its CA from a Key Vault, the other makes its own. Workloads on one revision do not trust the certificates of those on the other, so calls between them fail.
 
 ## Why it happens on AKS
-Each revision has its own SecretProviderClass `istio-spc-REVISION` and its own volume. An upgrade that was started while one of them could not be made leaves the new revision without.
+Each revision has its own SecretProviderClass `istio-spc-REVISION` and its own volume. If one of them could not be created when the upgrade was started, the new revision is without a Key Vault.
 
 ## How we know
 The volumes of istiod's Deployments and pods, and the SecretProviderClasses, of both revisions.
 
 ## What to do
-Do not move workloads and do not complete the upgrade. Roll back, or open a support request with what is shown here. Who has moved workloads already moves them back first.
+Do not move workloads and do not complete the upgrade. If workloads have moved already, move them back first. Then roll back, or open a support request with what is shown here.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-plugin-ca>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
@@ -274,7 +284,7 @@ Do not move workloads and do not complete the upgrade. Roll back, or open a supp
         let word = |authority: &Authority<'_>| if authority.mounted.is_some() { Kind::PlugIn.words() } else { "istiod's own" };
         let mut finding = Finding::new(
             Subject::cluster("Revision", new.name.clone()),
-            format!("{} and {} sign with different authorities", old.name, new.name),
+            format!("{} and {} sign with different certificate authorities", old.name, new.name),
             "Workloads on one revision do not trust those on the other: calls between them fail.",
         )
         .key(KeyKind::Revision, &new.name)
@@ -282,14 +292,15 @@ Do not move workloads and do not complete the upgrade. Roll back, or open a supp
         .remedy(Remedy::new(
             "do not move workloads or complete the upgrade; roll back",
             vec![
-                Step::command(Risk::Read, "shows which revision has a Key Vault", ["kubectl", "get", "secretproviderclasses", "-n", SYSTEM_NAMESPACE]),
+                Step::command(Risk::Read, "shows which revision has a Key Vault: one istio-spc-REVISION each", ["kubectl", "get", "secretproviderclasses", "-n", SYSTEM_NAMESPACE]),
                 Step::command(
                     Risk::Change,
-                    format!("removes {}, once its workloads are back on {}", new.name, old.name),
+                    format!("removes {}; first move its workloads back to {}", new.name, old.name),
                     ["az", "aks", "mesh", "upgrade", "rollback", "-g", "<resource-group>", "-n", "<cluster>"],
                 ),
             ],
         ));
+        // Both sides first: the short report shows only the first lines.
         for (revision, authority) in [(old, one), (new, two)] {
             finding = finding.evidence(
                 SourceId::SystemDeployments,
@@ -298,6 +309,8 @@ Do not move workloads and do not complete the upgrade. Roll back, or open a supp
                 word(authority),
                 None,
             );
+        }
+        for (revision, authority) in [(old, one), (new, two)] {
             finding = finding.evidence(
                 SourceId::SecretProviderClasses,
                 class_object(&class_name(&revision.name)),
@@ -319,16 +332,16 @@ static LEFTOVER: Check = Check {
     inputs: WITH_SECRETS,
     uses: &[],
     docs: "## What it means
-All istiods sign with an authority from a Key Vault, but the key of the one that istiod had made before is still in the Secret `istio-ca-secret`. Nothing uses it. If istiod ever starts without its Key Vault volume, it signs with that key, and nobody trusts it.
+All istiods sign with a CA from a Key Vault. The key of the CA that istiod had made before is still in the Secret `istio-ca-secret`. Nothing uses it, but if istiod ever starts without its Key Vault volume, it signs with that key, and nobody trusts its certificates.
 
 ## Why it happens on AKS
-The Secret is made by istiod and belongs to no release, so that disabling and enabling the mesh need not remove it.
+istiod made the Secret itself; it belongs to no Helm release. So disabling and enabling the mesh does not always remove it.
 
 ## How we know
 The names of the Secrets in `aks-istio-system`, without their contents, and the volumes of istiod's Deployments.
 
 ## What to do
-Nothing has to be done. Who must not keep old keys deletes the Secret once no workload has a certificate from it, a day after the change.
+Nothing has to be done. If you must not keep old keys, delete the Secret a day after the change, when no workload has a certificate from it any more.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-plugin-ca>",
@@ -345,15 +358,15 @@ Nothing has to be done. Who must not keep old keys deletes the Secret once no wo
             verdict.findings.push(
                 Finding::new(
                     Subject::new("Secret", SYSTEM_NAMESPACE, SELF_SIGNED_SECRET),
-                    "the key of an earlier authority is left in istio-ca-secret",
-                    "Nothing uses it: all istiods take theirs from a Key Vault.",
+                    "Secret istio-ca-secret still holds the key of an earlier CA",
+                    "Nothing uses it: all istiods take their CA from a Key Vault.",
                 )
                 .key(KeyKind::Object, format!("Secret/{SYSTEM_NAMESPACE}/{SELF_SIGNED_SECRET}"))
                 .remedy(Remedy::new(
                     "nothing has to be done",
                     vec![Step::command(
                         Risk::Read,
-                        "shows since when it is there",
+                        "shows how old it is",
                         ["kubectl", "get", "secret", SELF_SIGNED_SECRET, "-n", SYSTEM_NAMESPACE],
                     )],
                 ))

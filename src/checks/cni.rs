@@ -52,7 +52,7 @@ fn daemon_set_object() -> String {
 }
 
 fn plugin_log(pod: Option<&Pod>) -> Step {
-    let text = "shows what the plugin says; look for errors about its installation or about permissions";
+    let text = "shows the plugin's log; look for errors about installation or permissions";
     match pod {
         Some(pod) => {
             let name = pod.metadata.name.as_str();
@@ -89,16 +89,16 @@ static NODES_WITHOUT_PLUGIN: Check = Check {
     ],
     uses: &[],
     docs: "## What it means
-With the mechanism `CNIChaining` a plugin on each node sends a pod's traffic through its sidecar. Here it is not ready on some nodes: new pods of the mesh do not start there, because their init container `istio-validation` finds the traffic not redirected.
+With the mechanism `CNIChaining` a plugin on each node sends a pod's traffic through its sidecar. Here it is not ready on some nodes. New pods of the mesh do not start there: their init container `istio-validation` finds that the traffic is not redirected.
 
 ## Why it happens on AKS
-The DaemonSet `azure-service-mesh-istio-cni-addon-node` is not allowed on the node by a taint, or its pod fails there. Istio's CNI plugin does not work on nodes with Ubuntu 20.04.
+A taint keeps the DaemonSet `azure-service-mesh-istio-cni-addon-node` off the node, or its pod fails there. Istio's CNI plugin does not work on nodes with Ubuntu 20.04.
 
 ## How we know
 Each ready Linux node that takes new pods is compared with the DaemonSet's pods. Left out are Windows nodes, virtual nodes, nodes of a static egress gateway, and everything younger than ten minutes: nodes, pods and the DaemonSet itself. Without the DaemonSet, the injector's setting `pilot.cni.enabled` tells whether pods rely on it.
 
 ## What to do
-Read the events and the log of the plugin's pod on that node. Pods that run keep their redirection; only new ones are concerned.
+Read the events and the log of the plugin's pod on that node. Running pods keep their redirection; only new ones are affected.
 
 ## What else looks like it
 When pods fail in `istio-validation` on a node where the plugin is ready, the finding is CNI03 alone.
@@ -147,7 +147,7 @@ fn without_daemon_set(revision: &str, configured: &Configured<'_>, nodes: &[&Nod
     let finding = Finding::new(
         daemon_set_subject(),
         format!("Istio's CNI plugin is not installed, but new pods of {revision} rely on it"),
-        "New pods of the mesh do not start: nobody redirects their traffic, and istio-validation stops them.",
+        "New pods of the mesh do not start: nothing sends their traffic to the sidecar, and istio-validation fails.",
     )
     .evidence(
         SourceId::SystemConfigMaps,
@@ -163,7 +163,7 @@ fn without_daemon_set(revision: &str, configured: &Configured<'_>, nodes: &[&Nod
             super::remedies::reconcile("installs the DaemonSet again"),
             switch(
                 "InitContainers",
-                "or instead: lets an init container in each pod redirect; needs NET_ADMIN and NET_RAW",
+                "or instead: redirects with an init container in each pod, which needs NET_ADMIN and NET_RAW",
             ),
         ],
     ));
@@ -186,7 +186,7 @@ fn without_plugin(set: &Controller, uncovered: &[Uncovered<'_>], nodes: usize) -
     let mut finding = Finding::new(
         daemon_set_subject(),
         format!("Istio's CNI plugin is not ready on {} of {}: {bad}", uncovered.len(), count(nodes, "node")),
-        "New pods of the mesh do not start there; running ones keep their redirection until they are replaced.",
+        "New pods of the mesh do not start there; running ones go on until they are replaced.",
     )
     .evidence(
         SourceId::SystemDaemonSets,
@@ -236,13 +236,13 @@ fn without_plugin(set: &Controller, uncovered: &[Uncovered<'_>], nodes: usize) -
     }
     if let Some(found) = uncovered.iter().find(|found| found.pod.is_none()) {
         let describe = ["kubectl", "describe", "node", &found.node.metadata.name];
-        steps.push(Step::command(Risk::Read, "shows the node's taints and what keeps pods away from it", describe));
+        steps.push(Step::command(Risk::Read, "shows the node's taints, which keep the plugin's pod away", describe));
         steps.push(Step::text(
             Risk::Change,
-            "take the taint off the node pool, or keep workloads of the mesh away from it; the DaemonSet's tolerations are AKS's own",
+            "remove the taint from the node pool, or keep mesh workloads off it; AKS reverts edits of the DaemonSet",
         ));
     }
-    finding.remedy(Remedy::new("find out why the plugin's pod is not ready there", steps))
+    finding.remedy(Remedy::new("find out why the plugin is not ready there", steps))
 }
 
 static OTHER_MECHANISM: Check = Check {
@@ -264,7 +264,7 @@ static OTHER_MECHANISM: Check = Check {
     ],
     uses: OWNERS,
     docs: "## What it means
-The add-on redirects traffic either by a privileged init container `istio-init` or by a plugin on the node, with the init container `istio-validation`. Pods keep what they were created with. With the plugin on, pods with `istio-init` work but keep their rights to the network. With the plugin gone, pods with `istio-validation` work only as long as they are not started anew: after a reboot of their node they do not come up.
+The add-on redirects traffic either by a privileged init container `istio-init` or by a plugin on the node, with the init container `istio-validation`. Pods keep what they were created with. With the plugin on, pods with `istio-init` work, but keep the capabilities NET_ADMIN and NET_RAW. With the plugin gone, pods with `istio-validation` run on, but do not start again after a reboot of their node.
 
 ## Why it happens on AKS
 `az aks mesh proxy-redirection-mechanism` changes what new pods get and restarts nothing. An upgrade keeps the mechanism; from asm-1-30 on the plugin is the default for new installations only.
@@ -347,19 +347,19 @@ fn left_behind(
     pods: &[&Pod],
 ) -> Finding {
     let how_many = count(workloads.len(), "workload");
-    let (redirect, rely) = if workloads.len() == 1 { ("redirects", "relies") } else { ("redirect", "rely") };
+    let (employ, rely) = if workloads.len() == 1 { ("uses", "relies") } else { ("use", "rely") };
     let stranded = configured.mechanism == Mechanism::InitContainers && !has_daemon_set;
     let (summary, detail) = match configured.mechanism {
         Mechanism::Cni => (
-            format!("{how_many} of {revision} still {redirect} with istio-init, not with the CNI plugin"),
+            format!("{how_many} of {revision} still {employ} istio-init instead of the CNI plugin"),
             "They work, but keep a privileged init container until they are restarted.",
         ),
         Mechanism::InitContainers if stranded => (
             format!("{how_many} of {revision} {rely} on Istio's CNI plugin, which is gone"),
-            "They run until they are started anew: after a reboot of their node they do not come up.",
+            "They run now, but after a reboot of their node they do not start.",
         ),
         Mechanism::InitContainers => (
-            format!("{how_many} of {revision} still {rely} on Istio's CNI plugin; new pods do not"),
+            format!("{how_many} of {revision} still {rely} on the CNI plugin; new pods do not"),
             "They work as long as the plugin is there; a restart gives them istio-init.",
         ),
     };
@@ -403,10 +403,10 @@ static VALIDATION_FAILS: Check = Check {
     inputs: crate::engine::lens::WORKLOADS,
     uses: &[SourceId::ReplicaSets, SourceId::Jobs, SourceId::CronJobs, SourceId::SystemPods],
     docs: "## What it means
-Pods hang in the init container `istio-validation`: it looks whether the pod's traffic goes through the sidecar, finds that it does not, and stops the pod.
+Pods fail in the init container `istio-validation`. It tests whether the pod's traffic goes through the sidecar; it does not, so the pod is not allowed to start.
 
 ## Why it happens on AKS
-Istio's CNI plugin on that node did not set the redirection up: its pod was not ready when this pod was created, it fails, or another network plugin replaced the node's CNI configuration. After a switch back to init containers the plugin is gone, and pods from before the switch no longer start.
+Istio's CNI plugin on that node did not set the redirection up: the plugin was not ready when this pod was created, it fails, or another network plugin replaced the node's CNI configuration. Or the add-on was switched back to init containers: the plugin is gone, and pods from before the switch no longer start.
 
 ## How we know
 The state of the init container in the pods' status. Its log says `connection refused`.
@@ -415,7 +415,7 @@ The state of the init container in the pods' status. Its log says `connection re
 Repair the plugin on that node, then delete the pods: the redirection is set up when a pod is created, so waiting does not help.
 
 ## What else looks like it
-An image that cannot be pulled keeps the same container waiting; that is not counted here.
+If its image cannot be pulled, the same container waits too; that is not counted here.
 
 ## Sources
 <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-cni-troubleshooting#pod-startup-failure-troubleshooting>, <https://istio.io/latest/docs/setup/additional-setup/cni/#race-condition--mitigation>, <https://github.com/istio/istio/issues/36688>",
@@ -460,11 +460,11 @@ fn validation_fails(lens: &Lens<'_>) -> Result<Verdict, Missing> {
 fn failing_on(node: &str, failing: &[(&Workload<'_>, &Pod, String)], agent: Option<&Pod>) -> Finding {
     let mut workloads: Vec<&Workload<'_>> = failing.iter().map(|(workload, ..)| *workload).collect();
     workloads.dedup_by_key(|workload| (workload.namespace, workload.kind.clone(), workload.name.clone()));
-    let verb = if failing.len() == 1 { "hangs" } else { "hang" };
+    let verb = if failing.len() == 1 { "fails" } else { "fail" };
     let mut finding = Finding::new(
         Subject::cluster("Node", node),
-        format!("{} on {node} {verb} in istio-validation", count(failing.len(), "pod")),
-        "Nobody sends their traffic through the sidecar, so Istio does not let them start.",
+        format!("{} on {node} {verb} in init container istio-validation", count(failing.len(), "pod")),
+        "Their traffic does not go through the sidecar, so Istio does not let them start.",
     )
     .key(KeyKind::Node, node)
     .impact(impact(&workloads, failing.len()));
@@ -479,7 +479,11 @@ fn failing_on(node: &str, failing: &[(&Workload<'_>, &Pod, String)], agent: Opti
             Some("Completed"),
         );
         let log = ["kubectl", "logs", "-n", namespace, name, "-c", VALIDATION_CONTAINER];
-        steps.push(Step::command(Risk::Read, "says `connection refused` when the traffic is not redirected", log));
+        steps.push(Step::command(
+            Risk::Read,
+            "shows its log; `connection refused` means that traffic is not redirected",
+            log,
+        ));
     }
     if let Some(agent) = agent {
         let state = if agent.is_ready() { "ready".to_owned() } else { state(agent) };
@@ -498,11 +502,7 @@ fn failing_on(node: &str, failing: &[(&Workload<'_>, &Pod, String)], agent: Opti
     }
     for (namespace, pods) in by_namespace {
         let command = ["kubectl", "delete", "pod", "-n", namespace].into_iter().chain(pods);
-        steps.push(Step::command(
-            Risk::Restart,
-            "once the plugin is ready there: makes new pods in their place",
-            command,
-        ));
+        steps.push(Step::command(Risk::Restart, "replaces the pods; do it once the plugin is ready there", command));
     }
     workloads.into_iter().fold(
         finding.remedy(Remedy::new("repair the CNI plugin on the node, then replace the pods", steps)),
@@ -545,17 +545,17 @@ Finish the upgrade to a newer revision, or switch back to init containers and re
             Finding::new(
                 Subject::cluster("Revision", revision.name.clone()),
                 format!("{} does not support Istio's CNI plugin, which is installed", revision.name),
-                "Microsoft supports the plugin from asm-1-25 on; nothing promises that pods of this revision are redirected.",
+                "Microsoft supports the plugin from asm-1-25 on. Nothing guarantees that sidecars of this revision get their traffic.",
             )
             .key(KeyKind::Revision, &revision.name)
             .evidence(SourceId::SystemDaemonSets, daemon_set_object(), "exists", "yes", Some("no, or asm-1-25 and newer only"))
             .remedy(Remedy::new("upgrade the add-on, or switch to init containers", vec![
                 Step::command(
                     Risk::Read,
-                    "shows the revisions one can upgrade to",
+                    "shows the revisions that you can upgrade to",
                     ["az", "aks", "mesh", "get-upgrades", "-g", "<resource-group>", "-n", "<cluster>"],
                 ),
-                switch("InitContainers", "or instead: goes back to init containers; then restart the workloads"),
+                switch("InitContainers", "or instead: goes back to init containers; restart the workloads afterwards"),
             ]))
         });
         Ok(Verdict { examined: revisions.len(), findings: findings.collect() })

@@ -42,14 +42,14 @@ fn upgrade_open_to<'a>(lens: &Lens<'a>, revision: &str) -> Option<&'a str> {
 /// which a check that prints this has to declare.
 pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
     if let Some(target) = upgrade_open_to(lens, revision) {
-        let text = format!("removes {revision}; before that, nothing may be left on it");
+        let text = format!("ends the upgrade and removes {revision}; first move all workloads off it");
         return Remedy::new(
             format!("move everything to {target} and complete the open upgrade"),
             vec![end_upgrade("complete", text)],
         );
     }
     let kubernetes = server(lens).map(|(_, minor)| minor);
-    let offered = az(Risk::Read, "shows which revisions this cluster can go to", &["mesh", "get-upgrades"]);
+    let offered = az(Risk::Read, "shows which revisions this cluster can be upgraded to", &["mesh", "get-upgrades"]);
     let start =
         |text: String, revision: &str| az(Risk::Change, text, &["mesh", "upgrade", "start", "--revision", revision]);
     match next_hops(lens.facts(), revision, kubernetes, lens.now()) {
@@ -63,9 +63,12 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
                 }
                 let also = match others {
                     [] => String::new(),
-                    others => format!("; {} is possible too", names(others.iter().copied())),
+                    others => format!("; {} is possible, too", names(others.iter().copied())),
                 };
-                steps.push(start(format!("installs {target} beside {revision}, workloads move later{also}"), target));
+                steps.push(start(
+                    format!("installs {target} beside {revision}; workloads stay on {revision} until moved{also}"),
+                    target,
+                ));
             }
             Remedy::new(format!("upgrade to {}", hops.join(" or ")), steps)
         }
@@ -77,7 +80,10 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
             "upgrade to a supported revision",
             vec![
                 offered,
-                start("installs the new revision beside the old one; workloads move later".into(), "<revision>"),
+                start(
+                    "installs the new revision beside the old one; workloads stay there until moved".into(),
+                    "<revision>",
+                ),
             ],
         ),
     }
@@ -85,10 +91,10 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
 
 fn cluster_upgrade(least: &str) -> Vec<Step> {
     vec![
-        az(Risk::Read, "shows which Kubernetes versions this cluster can go to", &["get-upgrades"]),
+        az(Risk::Read, "shows which Kubernetes versions this cluster can be upgraded to", &["get-upgrades"]),
         az(
             Risk::Restart,
-            format!("upgrades the cluster, one minor version at a time; {least} is the least that is needed"),
+            format!("upgrades the cluster by one minor version; repeat it up to {least} or newer"),
             &["upgrade", "--kubernetes-version", "<kubernetes-version>"],
         ),
     ]
@@ -103,7 +109,7 @@ static ENDS_SOON: Check = Check {
     inputs: &[SourceId::Pods],
     uses: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::Version, SourceId::SystemConfigMaps],
     docs: "## What it means
-Support of a revision that is in use ends within 60 days. After that it gets no security fixes, and the ways out of it become fewer.
+Support of a revision that is in use ends within 60 days. After that it gets no security fixes, and there are fewer revisions that it can be upgraded to.
 
 ## Why it happens on AKS
 A revision is supported for about eight months, and nothing upgrades it by itself.
@@ -155,9 +161,11 @@ fn ends_soon(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             format!("support of revision {name} ends about {}", end.date)
         };
         let detail = match (end.exact, facts.is_stale(lens.now())) {
-            (_, true) => "It gets no security fixes after that. Ask az what is offered today.",
-            (true, false) => "It gets no security fixes after that day, and moving the workloads takes time.",
-            (false, false) => "Microsoft published only the month. After it the revision gets no security fixes.",
+            (_, true) => {
+                "It gets no security fixes after that. The support table in this tool is old: the date may have moved."
+            }
+            (true, false) => "It gets no security fixes after that day; moving all workloads takes time.",
+            (false, false) => "It gets no security fixes after that. Microsoft published only the month.",
         };
         findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)
@@ -220,15 +228,18 @@ fn kubernetes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let (severity, detail) = match verdict_of {
             Fit::LongTermSupportOnly => (
                 Severity::Info,
-                "It fits on a cluster with long-term support only; az tells whether this one has it.".to_owned(),
+                "That is supported only if the cluster has AKS long-term support; az tells whether it has.".to_owned(),
             ),
             _ if doubtful => (
                 Severity::Warning,
-                format!("That is what the table of {} says; az tells what holds today.", facts.as_of),
+                format!(
+                    "By this tool's table of {} that is neither tested nor supported; az knows what holds today.",
+                    facts.as_of
+                ),
             ),
             _ => (
                 Severity::Error,
-                "This combination is not tested and not supported; upgrades of either side may fail.".to_owned(),
+                "This combination is neither tested nor supported; an upgrade of either may fail.".to_owned(),
             ),
         };
         let remedy = match verdict_of {
@@ -245,7 +256,7 @@ fn kubernetes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 Subject::cluster("Revision", name.clone()),
-                format!("revision {name} supports Kubernetes {range}, the API server is {kubernetes}"),
+                format!("revision {name} supports Kubernetes {range}, not the cluster's {kubernetes}"),
                 detail,
             )
             .key(KeyKind::Revision, name)
@@ -317,7 +328,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let steps = pools.keys().map(|pool| {
             Step::command(
                 Risk::Restart,
-                format!("upgrades node pool {pool}, one node after the other"),
+                format!("upgrades node pool {pool}: drains and replaces its nodes one after the other"),
                 [
                     "az",
                     "aks",
@@ -337,13 +348,14 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = Finding::new(
             Subject::cluster("Revision", name.clone()),
             format!(
-                "revision {name} needs Kubernetes {}; {} of {} {} {oldest}",
+                "revision {name} needs Kubernetes {}; {} of {} {} {} {oldest}",
                 known.kubernetes.min,
                 count(total, "node"),
+                if pools.len() == 1 { "pool" } else { "pools" },
                 names(pools.keys().copied()),
                 if total == 1 { "runs" } else { "run" },
             ),
-            "Sidecars on these nodes run on a Kubernetes that the revision is not tested with.",
+            "Sidecars there run on a Kubernetes version that the revision is not tested with, and may fail.",
         )
         .key(KeyKind::Revision, name)
         .remedy(Remedy::new("upgrade these node pools", steps.collect()));
@@ -376,10 +388,10 @@ The installed revision is the oldest one that Microsoft still supports, and newe
 Nothing upgrades a minor revision by itself.
 
 ## How we know
-From the dated table inside the tool: every older revision has ended, a newer one is released, and the published rules allow to go there from here on this Kubernetes. Nothing is said when the end is within 60 days (REV02), when it has passed (REV01), when the revision does not fit Kubernetes (REV03; these name the same ways out), or while an upgrade is open.
+From the dated table inside the tool: every older revision has ended, a newer one is released, and the published rules allow an upgrade to it on this Kubernetes. Nothing is said when the end is within 60 days (REV02), when it has passed (REV01), when the revision does not fit Kubernetes (REV03), or while an upgrade is open.
 
 ## What to do
-Nothing today. The remedy names the revisions that can be reached.
+Nothing today. Plan an upgrade to one of the revisions that the remedy names.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
@@ -410,8 +422,8 @@ fn oldest_supported(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     verdict.findings.push(
         Finding::new(
             Subject::cluster("Revision", name.clone()),
-            format!("revision {name} is the oldest supported one; {} can follow", hops.join(" or ")),
-            format!("It is supported until {about}{}.", known.end_of_life.date),
+            format!("revision {name} is the oldest supported one; upgrade to {}", hops.join(" or ")),
+            format!("Nothing is wrong yet: it is supported until {about}{}.", known.end_of_life.date),
         )
         .key(KeyKind::Revision, name)
         .remedy(leave(lens, name))
@@ -477,12 +489,21 @@ fn patch_behind(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let known = patch.and_then(|patch| IstioVersion::parse(&patch.version)).into_iter().chain(fixed);
         let Some(newest) = known.reduce(|a, b| if a.is_before(&b) { b } else { a }) else { continue };
         let (summary, detail) = if missing.is_empty() {
-            let summary = format!("istiod of {name} runs {running}, {newest} is out");
-            (summary, "AKS rolls patches out by itself; this one is more than two weeks old.".to_owned())
+            let summary = format!("istiod of {name} runs {running}; patch {newest} is out");
+            (
+                summary,
+                "It lacks the fixes of that patch. AKS installs patches by itself, but this one is over two weeks old."
+                    .to_owned(),
+            )
         } else {
             let summary =
-                format!("istiod of {name} runs {running}, which lacks the fix of {}", names(missing.iter().copied()));
-            (summary, format!("{newest} has it. AKS rolls it out by itself, region by region."))
+                format!("istiod of {name} runs {running} without the fix for {}", names(missing.iter().copied()));
+            (
+                summary,
+                format!(
+                    "The mesh is open to a published weakness until AKS installs {newest}, which it does by itself, region by region."
+                ),
+            )
         };
         verdict.findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)
@@ -493,7 +514,7 @@ fn patch_behind(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     vec![
                         Step::command(
                             Risk::Read,
-                            "shows the maintenance windows that AKS waits for",
+                            "shows the maintenance windows, which AKS waits for; widen one that is rare or short",
                             [
                                 "az",
                                 "aks",
@@ -508,7 +529,7 @@ fn patch_behind(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                         Step::text(
                             Risk::Restart,
                             format!(
-                                "once istiod runs {newest}, restart the workloads: sidecars change only with their pods"
+                                "once istiod runs {newest}, restart the workloads: a sidecar changes only with its pod"
                             ),
                         ),
                     ],
@@ -571,7 +592,11 @@ fn table_old(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "support table"),
         format!("the support table is {} old", count(facts.age_days(now).unsigned_abs() as usize, "day")),
-        format!("What is said about {} may have changed since {}.", names(doubtful.iter().copied()), facts.as_of),
+        format!(
+            "What the REV checks say about {} may have changed since {}.",
+            names(doubtful.iter().copied()),
+            facts.as_of
+        ),
     )
     .remedy(Remedy::new(
         "update the plugin",

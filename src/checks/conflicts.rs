@@ -29,10 +29,10 @@ static SELF_MANAGED: Check = Check {
     ],
     uses: &[SourceId::WebhookServices, SourceId::WebhookEndpoints],
     docs: "## What it means
-A self-managed Istio is in the cluster beside the add-on, or parts of it are. Microsoft does not support that: both write the same custom resource definitions and root certificates, and pods may be injected by either.
+A self-managed Istio is in the cluster beside the add-on, or parts of it are. Microsoft does not support that. Both write the same custom resource definitions and root certificates, and either can inject a pod.
 
 ## Why it happens on AKS
-Istio was installed with istioctl or Helm before the add-on was enabled, and not or not completely removed.
+Istio was installed with istioctl or Helm before the add-on was enabled, and was never removed, or not completely.
 
 ## How we know
 Pods labelled `app=istiod` outside `aks-istio-system`, injecting webhooks that call another namespace, or the custom resource definition `istiooperators.install.istio.io`.
@@ -72,8 +72,8 @@ fn self_managed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 Subject::cluster("CustomResourceDefinition", "istiooperators.install.istio.io"),
-                "a leftover of self-managed Istio: the definition of IstioOperator",
-                "Nothing uses it now; AKS refuses IstioOperator objects.",
+                "CRD istiooperators.install.istio.io is left from a self-managed Istio",
+                "Nothing uses it: the add-on has no operator, and AKS refuses IstioOperator objects.",
             )
             .at_most(Severity::Warning)
             .key(KeyKind::Definition, "istiooperators.install.istio.io")
@@ -82,12 +82,12 @@ fn self_managed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 vec![
                     Step::command(
                         Risk::Read,
-                        "shows whether any is left",
+                        "shows whether any IstioOperator object is left",
                         ["kubectl", "get", "istiooperators.install.istio.io", "-A"],
                     ),
                     Step::command(
                         Risk::Change,
-                        "removes the definition and all objects of it",
+                        "removes the definition and all its objects",
                         ["kubectl", "delete", "crd", "istiooperators.install.istio.io"],
                     ),
                 ],
@@ -107,26 +107,32 @@ fn self_managed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
 fn conflict(namespace: &str, pods: &[String], injectors: &[&Injector<'_>]) -> Finding {
     let mut steps = vec![Step::command(
         Risk::Read,
-        "shows what is installed there",
+        "shows what is in that namespace",
         ["kubectl", "get", "deployments,services,pods", "-n", namespace],
     )];
     for injector in injectors {
         steps.push(Step::command(
             Risk::Change,
-            "stops its injection; move its namespaces to the add-on's revision first",
+            "stops its injection; first label its namespaces with the add-on's istio.io/rev",
             ["kubectl", "delete", "mutatingwebhookconfiguration", injector.name()],
         ));
     }
     if !pods.is_empty() {
         steps.push(Step::command(
             Risk::Change,
-            "removes its control plane and everything else in that namespace",
+            "removes its istiod and everything else in that namespace",
             ["kubectl", "delete", "namespace", namespace],
         ));
         steps.push(Step::command(
             Risk::Read,
-            "shows validating webhooks; delete those that still call the removed namespace",
-            ["kubectl", "get", "validatingwebhookconfigurations", "-o", "wide"],
+            "shows which namespace each webhook calls; delete those that call the removed one",
+            [
+                "kubectl",
+                "get",
+                "validatingwebhookconfigurations",
+                "-o",
+                "custom-columns=NAME:.metadata.name,CALLS:.webhooks[*].clientConfig.service.namespace",
+            ],
         ));
     }
     let what = match (pods.len(), injectors.len()) {
@@ -137,7 +143,7 @@ fn conflict(namespace: &str, pods: &[String], injectors: &[&Injector<'_>]) -> Fi
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
         format!("a self-managed Istio is in namespace {namespace}, beside the add-on"),
-        format!("{what}. Both write the same definitions and root certificates. Never run istioctl uninstall --purge here: it deletes the add-on's definitions too."),
+        format!("Found: {what}. It and the add-on overwrite each other's definitions and root certificates. Never run istioctl uninstall --purge: it deletes all Istio objects."),
     )
     .key(KeyKind::Namespace, namespace)
     .remedy(Remedy::new("move its namespaces to the add-on, then remove it", steps));

@@ -26,13 +26,13 @@ static NO_READY_ISTIOD: Check = Check {
 No istiod pod of a revision is ready. Running proxies keep the configuration they have, new ones get none, certificates are not renewed (they last 24 hours), and new pods in the revision's namespaces are refused.
 
 ## Why it happens on AKS
-istiod needs 500m CPU and 2 GiB per replica and two replicas: full system node pools leave it Pending. A Key Vault that cannot be read stops it in Init with a plug-in CA. An out-of-memory kill happens in large meshes.
+istiod needs 500m CPU and 2 GiB per replica and two replicas: full system node pools leave it Pending. With a CA from a Key Vault (plug-in CA), istiod does not start when the vault cannot be read. In large meshes it runs out of memory.
 
 ## How we know
 The Deployment `istiod-REVISION` in `aks-istio-system` has no ready pod.
 
 ## What to do
-Read the pods' state and the last log; the reason is there. Edits to the Deployment itself are undone by AKS within minutes.
+Read the pods' state and the log of the last run: the reason is there. Do not edit the Deployment: AKS undoes that within minutes.
 
 ## Sources
 <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-general-troubleshooting>",
@@ -45,13 +45,13 @@ pub(super) fn look(revision: &Revision<'_>) -> Vec<Step> {
     let selector = format!("app=istiod,istio.io/rev={name}");
     let mut steps = vec![Step::command(
         Risk::Read,
-        "shows state and events of its pods",
+        "shows the state and the events of its pods",
         ["kubectl", "describe", "pods", "-n", SYSTEM_NAMESPACE, "-l", &selector],
     )];
     // kubectl fails for a pod without an earlier log, also when it is one of several.
     let ended = |pod: &&Pod| pod.status.container_statuses.iter().any(|status| status.restart_count > 0);
     let restarted: Vec<_> = revision.istiods.iter().copied().filter(ended).collect();
-    let text = "shows why it stopped last time";
+    let text = "shows the end of the log before the last restart";
     if !restarted.is_empty() && restarted.len() == revision.istiods.len() {
         let command = ["kubectl", "logs", "-n", SYSTEM_NAMESPACE, "-l", &selector, "--tail=50", "--previous"];
         steps.push(Step::command(Risk::Read, text, command));
@@ -100,7 +100,7 @@ fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = Finding::new(
             Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
             format!("istiod of {name} has no ready pod"),
-            "Running proxies keep what they have; new pods in its namespaces are refused, and certificates are not renewed.",
+            "New pods in its namespaces are refused. Running proxies keep their configuration, but their certificates expire within 24 hours.",
         )
         .key(KeyKind::Revision, name)
         .remedy(Remedy::new("find out why its pods are not ready", inspect(revision)))
@@ -146,7 +146,7 @@ Each istiod pod requests 500m CPU and 2 GiB and prefers system node pools; the r
 The pod's condition `PodScheduled` is False; its message is the scheduler's own.
 
 ## What to do
-Add nodes, or room on the ones there are. The label `azureservicemesh/istio.replica.preferred=true` on nodes attracts istiod to them.
+Add nodes, or room on the ones there are. istiod prefers nodes of system pools; nodes with the label `azureservicemesh/istio.replica.preferred=true` come second.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://learn.microsoft.com/azure/aks/istio-scale>",
@@ -169,17 +169,17 @@ Add nodes, or room on the ones there are. The label `azureservicemesh/istio.repl
                 Finding::new(
                     Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{}", revision.name)),
                     format!("{} of istiod-{} {} for a node", count(waiting.len(), "pod"), revision.name, if waiting.len() == 1 { "waits" } else { "wait" }),
-                    if revision.ready() == 0 { "No other istiod of this revision is ready." } else { "The other istiod pods carry the load meanwhile." },
+                    if revision.ready() == 0 { "No istiod of this revision is ready: new pods in its namespaces are refused." } else { "The other istiod pods carry the load meanwhile." },
                 )
                 .key(KeyKind::Revision, &revision.name)
                 .at_most(if revision.ready() == 0 { Severity::Error } else { Severity::Warning })
                 .remedy(Remedy::new(
                     "make room for it",
                     vec![
-                        Step::command(Risk::Read, "shows what is allocated on each node", ["kubectl", "describe", "nodes"]),
+                        Step::command(Risk::Read, "shows how full each node is; look at Allocated resources", ["kubectl", "describe", "nodes"]),
                         Step::command(
                             Risk::Change,
-                            "adds a node to a pool",
+                            "sets the size of a node pool; with a cluster autoscaler, raise its maximum instead",
                             ["az", "aks", "nodepool", "scale", "-g", "<resource-group>", "--cluster-name", "<cluster>", "-n", "<node-pool>", "--node-count", "<count>"],
                         ),
                     ],
@@ -212,10 +212,10 @@ static NO_ENDPOINTS: Check = Check {
     ],
     uses: BLAST,
     docs: "## What it means
-The Service `istiod-REVISION` exists but nobody is ready behind it. Proxies cannot connect, and the API server cannot ask the injector: pods it selects are refused.
+The Service `istiod-REVISION` exists, but no ready pod is behind it. Proxies cannot connect to istiod. The API server cannot call istiod's webhook, so new pods in the revision's namespaces are refused.
 
 ## Why it happens on AKS
-Mostly because istiod itself is not ready (then CP01 is the cause). Otherwise the Service's selector was changed and matches no pod.
+Mostly istiod itself is not ready (then CP01 is the cause). Otherwise somebody changed the Service's selector, and it matches no pod.
 
 ## How we know
 Its EndpointSlices list no ready endpoint.
@@ -256,7 +256,7 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 ),
                 Step::command(
                     Risk::Read,
-                    "shows the labels of the pods it should select",
+                    "shows the labels of istiod's pods; the selector must match them",
                     [
                         "kubectl",
                         "get",
@@ -278,7 +278,7 @@ fn no_endpoints(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             Finding::new(
                 Subject::new("Service", SYSTEM_NAMESPACE, service.clone()),
                 format!("service {service} has no ready endpoint"),
-                "Proxies cannot connect to it, and every new pod that its injector selects is refused.",
+                "Proxies cannot connect to istiod, and new pods in its namespaces are refused.",
             )
             .key(KeyKind::Revision, &revision.name)
             .maybe_impact(radius)

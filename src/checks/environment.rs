@@ -20,10 +20,10 @@ static API_UNREACHABLE: Check = Check {
     inputs: &[SourceId::Version],
     uses: &[],
     docs: "## What it means
-The API server could not be reached, or did not accept the credentials in the kubeconfig. Then nothing else can be said.
+The API server could not be reached, or did not accept the credentials in the kubeconfig. Then nothing else can be checked.
 
 ## Why it happens on AKS
-The cluster is stopped, the credentials were made before a certificate rotation, the `kubelogin` session ended, or a firewall or private endpoint stands between.
+The cluster is stopped, the credentials were made before a certificate rotation, the `kubelogin` session ended, or a firewall or private endpoint is in between.
 
 ## How we know
 One request to `/version` with the same kubeconfig context that kubectl uses.
@@ -95,12 +95,15 @@ fn reads_denied(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "access"),
-        format!("{} may not be made with these credentials", super::remedies::count(needs.len(), "read")),
-        "What depends on them was not checked.",
+        format!(
+            "{} forbidden with these credentials",
+            if needs.len() == 1 { "1 read is".to_owned() } else { format!("{} reads are", needs.len()) }
+        ),
+        "The checks that need them were not done.",
     )
     .remedy(Remedy::new(
         "ask for the rights that are missing",
-        vec![Step::command(Risk::Read, "prints the roles that are enough, for whoever grants them", roles(lens))],
+        vec![Step::command(Risk::Read, "prints the roles to ask for", roles(lens))],
     ));
     for (id, need) in needs {
         let place = need.namespace.as_deref().map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));
@@ -118,16 +121,16 @@ static ADD_ON_HALF_PRESENT: Check = Check {
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::Namespaces, SourceId::MutatingWebhooks],
     uses: &[SourceId::Pods],
     docs: "## What it means
-Parts of the add-on are in the cluster but no istiod of any revision is: nothing configures proxies, and webhooks may refuse new pods.
+Parts of the add-on are in the cluster but no istiod of any revision is: proxies get no configuration, and webhooks that are left refuse new pods.
 
 ## Why it happens on AKS
-`az` reports the mesh as enabled while the installation in the cluster stopped half-way, mostly because objects of an earlier self-managed Istio were in the way.
+`az` reports the mesh as enabled while the installation in the cluster stopped halfway, mostly because objects of an earlier self-managed Istio were in the way.
 
 ## How we know
 Namespace `aks-istio-system`, a webhook of a revision `asm-X-Y` or a pod with its sidecar exists, but no Deployment or pod `istiod-asm-X-Y` does.
 
 ## What to do
-Look for leftovers of another Istio (`kubectl asm status` names them as CON01), remove them, then disable and enable the add-on. Disabling deletes `aks-istio-system`; export custom resources first.
+Look for leftovers of another Istio (`kubectl get pods -A -l app=istiod`, `kubectl get mutatingwebhookconfigurations`, `kubectl get crd | grep istio.io`) and remove them. Then disable and enable the add-on. Disabling deletes `aks-istio-system`: export your Istio resources first. With a CA from a Key Vault, enabling needs its flags again, or istiod makes a CA of its own.
 
 ## What else looks like it
 On a cluster without the add-on nothing of it exists; then no mesh check applies and the exit code is 4.
@@ -169,25 +172,25 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "add-on"),
-        "the Istio add-on is only half there: no istiod of any revision exists",
-        "Nothing configures proxies, and pods that a leftover webhook selects cannot start.",
+        "the Istio add-on is incomplete: no istiod of any revision exists",
+        "Proxies get no configuration. Where a webhook of the add-on is left, it refuses new pods.",
     )
     .remedy(Remedy::new(
-        "install the add-on anew",
+        "install the add-on again",
         vec![
             Step::command(
                 Risk::Read,
-                "shows what AKS itself thinks is installed",
+                "shows what AKS believes is installed",
                 ["az", "aks", "show", "-g", "<resource-group>", "-n", "<cluster>", "--query", "serviceMeshProfile"],
             ),
             Step::command(
                 Risk::Change,
-                "removes the add-on and its namespaces; export Istio custom resources first",
+                "removes the add-on and its namespaces; export your Istio resources first",
                 ["az", "aks", "mesh", "disable", "-g", "<resource-group>", "-n", "<cluster>"],
             ),
             Step::command(
                 Risk::Change,
-                "installs it again",
+                "installs it again; add --revision, and the Key Vault flags if it had a CA of yours",
                 ["az", "aks", "mesh", "enable", "-g", "<resource-group>", "-n", "<cluster>"],
             ),
         ],
@@ -224,7 +227,7 @@ static ONLY_APP_ROUTING: Check = Check {
     inputs: REVISIONS,
     uses: &[],
     docs: "## What it means
-The istiod in `aks-istio-system` belongs to App Routing's Gateway API implementation. It serves gateways; it injects no sidecars, and it is no service mesh.
+The istiod in `aks-istio-system` belongs to App Routing's Gateway API implementation. It serves gateways and injects no sidecars: there is no service mesh.
 
 ## Why it happens on AKS
 App Routing and the Istio add-on use the same namespace. App Routing's Deployment is called `istiod`, without a revision.
@@ -250,7 +253,7 @@ Nothing, unless a mesh was expected: then enable the add-on with `az aks mesh en
             "the only istiod here belongs to App Routing; there is no service mesh",
             "It serves gateways of class approuting-istio and injects no sidecars.",
         )
-        .remedy(Remedy::new("nothing, unless a mesh was expected", vec![reconcile("brings back an add-on that AKS thinks is enabled")]))
+        .remedy(Remedy::new("nothing, unless a mesh was expected", vec![reconcile("brings back the add-on, if AKS believes that it is enabled")]))
         .evidence(
             SourceId::SystemDeployments,
             format!("{SYSTEM_NAMESPACE}/deployment/istiod"),

@@ -79,9 +79,9 @@ fn shared_config_missing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     verdict.findings.push(
         Finding::new(
             subject,
-            format!("revision {} has no shared mesh configuration, {} has one", new.name, old.name),
+            format!("revision {} has no mesh settings, but {} has", new.name, old.name),
             format!(
-                "Workloads that move lose its settings without a message: {}.",
+                "Workloads that move to the new revision silently lose these settings: {}.",
                 names(has.keys().map(String::as_str))
             ),
         )
@@ -149,7 +149,7 @@ fn shared_configs_differ(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 new.name,
                 names(differ.iter().map(String::as_str))
             ),
-            "A workload changes these settings when it moves. Where that is meant, nothing is to be done.",
+            "A workload that moves to the new revision changes these settings. If that is intended, leave them.",
         )
         .key(KeyKind::Revision, &new.name)
         .key(KeyKind::Object, key)
@@ -159,12 +159,12 @@ fn shared_configs_differ(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 Step::command(
                     Risk::Read,
-                    "shows both",
+                    "shows both, to compare them",
                     ["kubectl", "get", "configmap", &old_name, &new_name, "-n", SYSTEM_NAMESPACE, "-o", "yaml"],
                 ),
                 Step::command(
                     Risk::Change,
-                    format!("opens that of {} in an editor", new.name),
+                    format!("opens that of {} in an editor, to make it like the other", new.name),
                     ["kubectl", "edit", "configmap", &new_name, "-n", SYSTEM_NAMESPACE],
                 ),
             ],
@@ -196,7 +196,7 @@ static GATEWAY_PINNED: Check = Check {
     ],
     uses: &[SourceId::WebhookServices, SourceId::WebhookEndpoints],
     docs: "## What it means
-A Gateway of the Kubernetes Gateway API names its revision by the label `istio.io/rev`. Only the istiod of that revision looks after it: it creates its Deployment and Service and sends it routes. When the revision is gone, nobody does: the Gateway is frozen, and its certificates end within a day. While an upgrade is open it is only worth knowing.
+A Gateway of the Kubernetes Gateway API names its revision by the label `istio.io/rev`. Only the istiod of that revision looks after it: it creates its Deployment and Service, and sends it routes and certificates. When the revision is gone, nobody does: routes stay as they were, and certificates expire within a day. While an upgrade is open this is only an info.
 
 ## Why it happens on AKS
 Gateways without the label go to the highest installed revision by themselves; labelled ones stay where they are, and `az aks mesh upgrade complete` does not look at them.
@@ -256,7 +256,7 @@ fn pinned_finding(revisions: &[Revision<'_>], revision: &str, gateways: &[Pinned
                 format!("1{}/{}", meta.namespace, meta.name),
                 Step::command(
                     Risk::Change,
-                    format!("gives Gateway {} to {target}, whose istiod then rolls its pods", meta.name),
+                    format!("points Gateway {} to {target}, whose istiod then replaces its pods", meta.name),
                     [
                         "kubectl",
                         "label",
@@ -275,12 +275,12 @@ fn pinned_finding(revisions: &[Revision<'_>], revision: &str, gateways: &[Pinned
     let (summary, detail) = if going {
         (
             format!("{} {verb} {revision}, which the upgrade removes", count(gateways.len(), "Gateway")),
-            "When the upgrade is completed, no istiod is left to look after that.",
+            "Once the upgrade is completed, no istiod configures them: no new routes, and certificates expire within a day.",
         )
     } else {
         (
             format!("{} {verb} revision {revision}, which is not installed", count(gateways.len(), "Gateway")),
-            "No istiod looks after that: no new routes, no renewed certificates, no repair.",
+            "No istiod configures such a Gateway: it gets no new routes, and its certificate expires within a day.",
         )
     };
     let mut finding = Finding::new(Subject::cluster("Revision", revision), summary, detail)
@@ -378,22 +378,22 @@ fn scaling_finding(stable: &Autoscaler, canary: &Autoscaler, revision: &str) -> 
         let patch = format!(r#"{{"spec":{{"minReplicas":{},"maxReplicas":{}}}}}"#, new.0, new.1);
         steps.push(Step::command(
             Risk::Change,
-            format!("gives both the bounds of {name}, where these are the wanted ones"),
+            format!("sets the replicas of {name} on the old one, too, if they are right: AKS copies the old one"),
             ["kubectl", "patch", "hpa", &stable.metadata.name, "-n", namespace, "--type", "merge", "-p", &patch],
         ));
     }
     if stable.spec.metrics != canary.spec.metrics {
         steps.push(Step::command(
             Risk::Change,
-            "opens the old revision's in an editor; AKS copies it to the new one",
+            "opens the old revision's in an editor: change it there, and AKS copies it to the new one",
             ["kubectl", "edit", "hpa", &stable.metadata.name, "-n", namespace],
         ));
     }
     let fields: Vec<&str> = differ.iter().map(|(field, ..)| field.strip_prefix("spec.").unwrap_or(field)).collect();
     let mut finding = Finding::new(
         Subject::new("HorizontalPodAutoscaler", namespace, name),
-        format!("autoscaler {name} differs from {}: {}", stable.metadata.name, fields.join(", ")),
-        "AKS copies the old revision's settings over it while the upgrade is open.",
+        format!("HPA {name} differs from the old revision's: {}", fields.join(", ")),
+        "While the upgrade is open, AKS overwrites it with the old revision's settings: a change made here is lost.",
     )
     .key(KeyKind::Revision, revision)
     .key(KeyKind::Object, format!("HorizontalPodAutoscaler/{namespace}/{name}"))
@@ -473,16 +473,18 @@ fn gateway_unready(lens: &Lens<'_>) -> Result<Verdict, Missing> {
 fn unready_finding(gateway: &Controller, revision: &str, verb: &str) -> Finding {
     let name = &gateway.metadata.name;
     let (act, back) = match verb {
-        "complete" => (
-            "Completing",
-            ("rollback", "or instead gives the upgrade up: everything on the new revision has to move back first"),
+        "complete" => {
+            ("Completing", ("rollback", "or instead: rolls back; first move all workloads off the new revision"))
+        }
+        _ => (
+            "Rolling back",
+            ("complete", "or instead: completes the upgrade; first move all workloads off the old revision"),
         ),
-        _ => ("Rolling back", ("complete", "or instead finishes the upgrade: nothing may be left on the old revision")),
     };
     Finding::new(
         Subject::new("Deployment", INGRESS_NAMESPACE, name),
         format!("gateway {name} has no ready pod"),
-        format!("The other revision's gateway carries the traffic. {act} the upgrade now would leave none."),
+        format!("The other revision's gateway carries the traffic. {act} the upgrade now would cut all of it off."),
     )
     .key(KeyKind::Revision, revision)
     .key(KeyKind::Object, format!("Deployment/{INGRESS_NAMESPACE}/{name}"))
@@ -496,7 +498,7 @@ fn unready_finding(gateway: &Controller, revision: &str, verb: &str) -> Finding 
             ),
             Step::command(
                 Risk::Read,
-                "shows what Kubernetes says about them",
+                "shows their latest events",
                 ["kubectl", "get", "events", "-n", INGRESS_NAMESPACE, "--sort-by=.lastTimestamp"],
             ),
             end_upgrade(back.0, back.1),

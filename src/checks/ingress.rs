@@ -30,10 +30,10 @@ static NO_ADDRESS: Check = Check {
     inputs: &[SourceId::GatewayServices],
     uses: &[SourceId::SuspectEvents],
     docs: "## What it means
-The Service of a gateway is of type LoadBalancer and has no address: nobody outside can reach the gateway.
+The Service of a gateway is of type LoadBalancer and has no address: clients outside the cluster cannot reach the gateway.
 
 ## Why it happens on AKS
-Azure could not set up the load balancer: the cluster's identity may not use the subnet or the public IP address, the address is not where the annotations say, it is of the SKU Basic, a limit is reached, or a policy forbids it.
+Azure could not set up the load balancer: the cluster's identity may not use the subnet or the public IP address, the annotations name an address or subnet that does not exist, the address is of SKU Basic, a limit is reached, or a policy forbids it.
 
 ## How we know
 `status.loadBalancer.ingress` is empty more than three minutes after the Service was created. The newest event `SyncLoadBalancerFailed` is Azure's own answer, where events can be read.
@@ -42,7 +42,7 @@ Azure could not set up the load balancer: the cluster's identity may not use the
 The event names the cause. AKS keeps the annotations `azure-pip-name`, `azure-load-balancer-resource-group`, `azure-load-balancer-internal-subnet` and `azure-load-balancer-ipv4` that you set on the Service; most others it removes. The controller tries again by itself.
 
 ## What else looks like it
-A Service with an address that does not answer is another matter: then look at the gateway's pods (ING02) and at the load balancer's health probes.
+If the Service has an address that does not answer, look at the gateway's pods (ING02) and at the load balancer's health probes.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-ingress>, <https://learn.microsoft.com/azure/aks/static-ip>, <https://learn.microsoft.com/azure/aks/internal-lb>, <https://learn.microsoft.com/troubleshoot/azure/load-balancer/load-balancer-common-deployment-errors>, <https://github.com/istio/istio/issues/33910>",
@@ -74,10 +74,10 @@ fn no_address(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let fault = load_balancer_fault(message);
         let mut finding = Finding::new(
             Subject::new("Service", namespace, name),
-            format!("load balancer {name} has no address"),
+            format!("service {name} has no load balancer address"),
             match fault {
-                Some(fault) => format!("Nobody outside reaches this gateway: {}.", fault.meaning()),
-                None => "Nobody outside reaches this gateway.".to_owned(),
+                Some(fault) => format!("Clients outside the cluster cannot reach this gateway: {}.", fault.meaning()),
+                None => "Clients outside the cluster cannot reach this gateway.".to_owned(),
             },
         )
         .key(KeyKind::Object, service_key(namespace, name))
@@ -129,7 +129,7 @@ fn steps(namespace: &str, name: &str, fault: Option<LoadBalancerFault>, message:
     let addresses = || {
         Step::command(
             Risk::Read,
-            "shows the public IP addresses with their resource group, SKU and what uses them",
+            "shows the public IP addresses with resource group, SKU and user",
             [
                 "az",
                 "network",
@@ -164,7 +164,7 @@ fn steps(namespace: &str, name: &str, fault: Option<LoadBalancerFault>, message:
     let describe = || {
         Step::command(
             Risk::Read,
-            "shows its annotations and its last events",
+            "shows the Service's annotations and last events",
             ["kubectl", "describe", "service", name, "-n", namespace],
         )
     };
@@ -173,12 +173,12 @@ fn steps(namespace: &str, name: &str, fault: Option<LoadBalancerFault>, message:
         Some(Fault::NotAuthorized) => vec![
             Step::command(
                 Risk::Read,
-                "shows the cluster's identity: its principalId is what needs the role",
+                "shows the cluster's identity; its principalId needs the role",
                 ["az", "aks", "show", "-g", "<resource-group>", "-n", "<cluster>", "--query", "identity", "-o", "json"],
             ),
             Step::command(
                 Risk::Change,
-                "lets it use the subnet or address; give the role no wider than needed",
+                "lets it use the subnet or address; keep the scope as narrow as this",
                 [
                     "az",
                     "role",
@@ -196,20 +196,23 @@ fn steps(namespace: &str, name: &str, fault: Option<LoadBalancerFault>, message:
             ),
         ],
         Some(Fault::SkuMismatch) => {
-            vec![addresses(), annotate("names an address of the SKU Standard", "azure-pip-name=<public-ip>")]
+            vec![
+                addresses(),
+                annotate("makes the Service use an address of SKU Standard", "azure-pip-name=<public-ip>"),
+            ]
         }
         Some(Fault::PublicIpNotFound | Fault::PublicIpInUse) => vec![
             addresses(),
-            annotate("names an address that is there and free", "azure-pip-name=<public-ip>"),
+            annotate("makes the Service use an address that exists and is free", "azure-pip-name=<public-ip>"),
             annotate(
-                "says in which resource group it is, when not in that of the nodes",
+                "names the address's resource group, if it is not that of the nodes",
                 "azure-load-balancer-resource-group=<resource-group>",
             ),
         ],
         Some(Fault::Quota) => vec![
             Step::command(
                 Risk::Read,
-                "shows what of the subscription's network limits is used",
+                "shows the subscription's network limits and what is used",
                 ["az", "network", "list-usages", "--location", "<location>", "-o", "table"],
             ),
             Step::text(
@@ -220,12 +223,15 @@ fn steps(namespace: &str, name: &str, fault: Option<LoadBalancerFault>, message:
         Some(Fault::SubnetNotFound | Fault::SubnetFull) => vec![
             subnets(),
             annotate(
-                "names a subnet of the cluster's network that has room",
+                "makes the Service use a subnet of the cluster's network that has room",
                 "azure-load-balancer-internal-subnet=<subnet>",
             ),
         ],
         Some(Fault::PrivateAddress) => {
-            vec![subnets(), annotate("names a free address of that subnet", "azure-load-balancer-ipv4=<address>")]
+            vec![
+                subnets(),
+                annotate("makes the Service use a free address of that subnet", "azure-load-balancer-ipv4=<address>"),
+            ]
         }
         Some(Fault::Policy) => vec![
             Step::command(
@@ -260,16 +266,16 @@ static NO_READY_GATEWAY: Check = Check {
     inputs: &[SourceId::GatewayDeployments, SourceId::GatewayServices],
     uses: &[],
     docs: "## What it means
-No pod of an ingress gateway is ready. When all revisions behind the gateway's Service are in that state, nothing that comes in is served; when only one is, the others carry the traffic.
+No pod of an ingress gateway is ready. If that is so for all revisions behind the gateway's Service, all calls that come in fail. If it is so for one of them, the others serve the traffic.
 
 ## Why it happens on AKS
-A gateway becomes ready when istiod has given it its first configuration: without a ready istiod of its revision it never does. Otherwise its pods have no node, or the revision's injector did not fill in their proxy.
+A gateway becomes ready when istiod has sent its first configuration. Without a ready istiod of its revision that never happens. Otherwise its pods have no node, or the revision's injector did not fill in their proxy.
 
 ## How we know
-A Deployment `aks-istio-ingressgateway-…-REVISION` in `aks-istio-ingress` wants pods, has none ready, and is older than five minutes. The Services whose selector matches its pods tell which other Deployments share the load.
+A Deployment `aks-istio-ingressgateway-…-REVISION` in `aks-istio-ingress` wants pods, has none ready, and is older than five minutes. The Services whose selector matches its pods show which other Deployments share the load.
 
 ## What to do
-Repair istiod first, if it is named above. Otherwise read the state of the gateway's pods.
+Repair istiod first, if CP01 or CP06 is found. Otherwise read the state of the gateway's pods.
 
 ## What else looks like it
 Ready pods and yet no traffic: look at the address (ING01), at the Gateway's selector, and at the load balancer's health probes.
@@ -310,8 +316,8 @@ fn no_ready_gateway(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let unready: Vec<_> = gateways.iter().filter(down).collect();
         if !unready.is_empty() && gateways.iter().all(|gateway| gateway.deployment.ready == 0) {
             let subject = Subject::new("Service", namespace, service);
-            let summary = format!("no gateway pod behind {service} is ready");
-            verdict.findings.push(finding(subject, summary, "Nothing that comes in through it is served.", &unready));
+            let summary = format!("service {service} has no ready gateway pod");
+            verdict.findings.push(finding(subject, summary, "All calls that come in through it fail.", &unready));
             continue;
         }
         for gateway in unready {
@@ -319,7 +325,7 @@ fn no_ready_gateway(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             let subject = Subject::new("Deployment", namespace, name);
             let others = gateways.iter().filter(|other| other.deployment.ready > 0);
             let others = names(others.map(|other| other.deployment.metadata.name.as_str()));
-            let detail = format!("Traffic is served by {others} meanwhile.");
+            let detail = format!("Meanwhile {others} serves all traffic.");
             let found = finding(subject, format!("gateway {name} has no ready pod"), &detail, &[gateway]);
             verdict.findings.push(found.at_most(Severity::Warning));
         }
@@ -342,7 +348,7 @@ fn finding(subject: Subject, summary: String, detail: &str, gateways: &[&Gateway
         .map(|gateway| {
             Step::command(
                 Risk::Read,
-                "shows state and events of the gateway's pods",
+                "shows the state and the events of the gateway's pods",
                 ["kubectl", "describe", "pods", "-n", &namespace, "-l", &format!("istio={}", gateway.service)],
             )
         })

@@ -3,7 +3,7 @@
 use super::remedies::{count, label_namespace, names, restart, subject, unlabel_namespace, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::lens::{BLAST, OWNERS};
-use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Severity, Step, Subject, Verdict};
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::recommended;
 use crate::mesh::injection::{INJECT, INJECTION, REV};
 use crate::mesh::proxy::is_gateway_template;
@@ -68,7 +68,7 @@ fn without_sidecars(
     let mut finding = Finding::new(
         Subject::cluster("Namespace", name.clone()),
         summary,
-        "New pods there get no sidecar, and Kubernetes says nothing about it.",
+        "New pods there start without a sidecar, outside the mesh. Kubernetes reports no error.",
     )
     .key(KeyKind::Namespace, name)
     .maybe_impact(lens.snapshot().pods.items().map(|_| Impact {
@@ -110,19 +110,19 @@ static INJECTION_LABEL_ONLY: Check = Check {
     inputs: LABELS,
     uses: BLAST,
     docs: "## What it means
-A namespace has `istio-injection=enabled`, which the add-on does not look at: its pods get no sidecar, and Kubernetes reports nothing.
+A namespace has `istio-injection=enabled`, which the add-on ignores: new pods get no sidecar, and Kubernetes reports no error.
 
 ## Why it happens on AKS
-Most Istio tutorials use that label. The add-on has revisions only and needs `istio.io/rev=asm-X-Y`.
+Most Istio tutorials use that label. The add-on installs istiod under a revision name only, and its webhook selects `istio.io/rev=asm-X-Y`.
 
 ## How we know
 The namespace's labels are compared with the selectors of all injecting webhooks in the cluster; none selects it.
 
 ## What to do
-Replace the label by the revision's, then restart the workloads: labels act when a pod is created.
+Remove the label, set `istio.io/rev` instead, then restart the workloads: a label acts only when a pod is created.
 
 ## What else looks like it
-With both labels the finding is INJ02. With a self-managed Istio that does look at the label, the finding is CON01.
+With both labels the finding is INJ02. With a self-managed Istio that does act on the label, the finding is CON01.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon#enable-sidecar-injection>",
@@ -161,7 +161,7 @@ static BOTH_LABELS: Check = Check {
     inputs: &[SourceId::Namespaces],
     uses: BLAST,
     docs: "## What it means
-A namespace has both `istio.io/rev` and `istio-injection`. Every revisioned webhook demands that `istio-injection` be absent, whatever its value, so the two cancel each other: no sidecar, and Kubernetes reports nothing.
+A namespace has both `istio.io/rev` and `istio-injection`. The webhook of a revision skips every namespace that has `istio-injection`, whatever its value; and only the add-on's revisions inject here. So new pods get no sidecar, and Kubernetes reports no error.
 
 ## Why it happens on AKS
 The revision's label was added during a move from self-managed Istio, and the old one stayed.
@@ -188,7 +188,7 @@ Remove `istio-injection`, then restart the workloads.
             Ok(Some(without_sidecars(
                 lens,
                 namespace,
-                format!("namespace {} has istio.io/rev and istio-injection; that cancels both", meta.name),
+                format!("namespace {} has istio-injection, which disables its istio.io/rev", meta.name),
                 "keep only the revision's label",
                 vec![unlabel_namespace(&meta.name, INJECTION)],
             )))
@@ -205,10 +205,12 @@ static UNKNOWN_REVISION: Check = Check {
     inputs: LABELS,
     uses: BLAST,
     docs: "## What it means
-A namespace's `istio.io/rev` names a revision or tag that does not exist here. Its next pods get no sidecar, and Kubernetes reports nothing; pods that run keep the sidecar they have.
+A namespace's `istio.io/rev` names a revision or tag that does not exist here. New pods get no sidecar, and Kubernetes reports no error; running pods keep the sidecar they have.
+
+A tag is another name for a revision: a webhook of its own that sends the pods of `istio.io/rev=TAG` to the istiod of that revision.
 
 ## Why it happens on AKS
-The label was copied from a page for another revision, or the revision was removed when an upgrade was completed or rolled back and the namespace was not moved.
+The label was copied from a page about another revision. Or an upgrade was completed or rolled back, which removed the revision, and the namespace was not moved before.
 
 ## How we know
 The value is compared with the revisions of the istiods in `aks-istio-system` and with the revisions and tags of all injecting webhooks.
@@ -260,7 +262,7 @@ static DEFAULT_REVISION: Check = Check {
     inputs: LABELS,
     uses: BLAST,
     docs: "## What it means
-A namespace has `istio.io/rev=default`. The add-on installs no default revision, and nobody set a tag of that name: its pods get no sidecar, and Kubernetes reports nothing.
+A namespace has `istio.io/rev=default`. The add-on installs no default revision, and nobody set a tag of that name: new pods get no sidecar, and Kubernetes reports no error.
 
 ## Why it happens on AKS
 `default` is the revision of a self-managed Istio without revisions.
@@ -269,7 +271,7 @@ A namespace has `istio.io/rev=default`. The add-on installs no default revision,
 No injecting webhook carries the revision or tag `default`.
 
 ## What to do
-Name the revision in the label, then restart the workloads.
+Set the label to an installed revision, then restart the workloads.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://istio.io/latest/docs/setup/upgrade/canary/#stable-revision-labels>",
@@ -284,7 +286,7 @@ Name the revision in the label, then restart the workloads.
             Ok(Some(without_sidecars(
                 lens,
                 namespace,
-                format!("namespace {} asks for revision default, which the add-on does not have", meta.name),
+                format!("namespace {} asks for revision default, which AKS does not install", meta.name),
                 "name the revision in the label",
                 fix.into_iter().collect(),
             )))
@@ -317,10 +319,10 @@ static POD_OPT_IN: Check = Check {
     inputs: TEMPLATES,
     uses: BLAST,
     docs: "## What it means
-A pod template has `sidecar.istio.io/inject: true` in a namespace without a revision. With the add-on that does nothing: only a revision's label selects a webhook.
+A pod template has `sidecar.istio.io/inject: true` in a namespace without a revision. With the add-on that does nothing: its webhooks select by `istio.io/rev` only.
 
 ## Why it happens on AKS
-With an unrevisioned Istio the pod label alone is enough.
+With an Istio that was installed without a revision name, the pod label alone is enough.
 
 ## How we know
 The template's label or annotation, and the absence of `istio.io/rev` on both the pod template and the namespace.
@@ -347,16 +349,19 @@ Label the namespace with the revision, then restart the workload.
             verdict.findings.push(
                 Finding::new(
                     subject(workload),
-                    format!("{}/{} in {} asks for a sidecar, but its namespace names no revision", workload.kind.to_lowercase(), workload.name, workload.namespace),
-                    "The add-on then adds none.",
+                    format!("{}/{} in {} asks for a sidecar; {} has no istio.io/rev", workload.kind.to_lowercase(), workload.name, workload.namespace, workload.namespace),
+                    "Its pods start without a sidecar, outside the mesh. Kubernetes reports no error.",
                 )
                 .key(KeyKind::Workload, workload_key(workload))
                 .remedy(Remedy::new(
                     "label the namespace with a revision",
                     vec![Step {
-                        text: "gives new pods of the whole namespace a sidecar".to_owned(),
+                        text: "gives all new pods of the namespace a sidecar".to_owned(),
                         ..label_namespace(workload.namespace, "<revision>")
-                    }],
+                    }]
+                    .into_iter()
+                    .chain(restart([workload]))
+                    .collect(),
                 ))
                 .evidence(SourceId::Pods, format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name), format!("pod template {INJECT}"), "true", None),
             );
@@ -396,8 +401,8 @@ Label the namespace, and remove the label from the template.
             let Some(labels) = lens.namespace_labels(workload.namespace) else { continue };
             let ignored = labels.get(REV).is_some_and(|own| own != value);
             let detail = match labels.get(REV) {
-                Some(own) if ignored => format!("Its namespace says {own}, and the namespace wins."),
-                _ => "It works, but Microsoft documents the namespace's label only.".to_owned(),
+                Some(own) if ignored => format!("Its namespace says {own}, and that wins: the label of the pods does nothing."),
+                _ => "It works, but Microsoft documents only the label of the namespace.".to_owned(),
             };
             verdict.findings.push(
                 Finding::new(
@@ -448,8 +453,8 @@ Remove the label and use a revision's label for sidecars.
             verdict.findings.push(
                 Finding::new(
                     Subject::cluster("Namespace", name.clone()),
-                    format!("namespace {name} asks for ambient mode, which the add-on does not have"),
-                    "Its traffic is not in the mesh.",
+                    format!("namespace {name} asks for ambient mode, which the add-on lacks"),
+                    "The label does nothing. Pods without a sidecar are outside the mesh: no mutual TLS, no mesh policies.",
                 )
                 .key(KeyKind::Namespace, name)
                 .remedy(Remedy::new("remove the label", vec![unlabel_namespace(name, MODE)]))
@@ -464,11 +469,11 @@ Remove the label and use a revision's label for sidecars.
             verdict.findings.push(
                 Finding::new(
                     subject(workload),
-                    format!("{}/{} in {} asks for ambient mode, which the add-on does not have", workload.kind.to_lowercase(), workload.name, workload.namespace),
-                    format!("Its {} not in the mesh.", if workload.pods.len() == 1 { "1 pod is".to_owned() } else { format!("{} are", count(workload.pods.len(), "pod")) }),
+                    format!("{}/{} in {} asks for ambient mode, which the add-on lacks", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    format!("The label does nothing: its {} not in ambient mode.", if workload.pods.len() == 1 { "1 pod is".to_owned() } else { format!("{} are", count(workload.pods.len(), "pod")) }),
                 )
                 .key(KeyKind::Workload, workload_key(workload))
-                .remedy(Remedy::new("remove the label from its pod template", Vec::new()))
+                .remedy(Remedy::new("remove the label from its pod template", vec![Step::text(Risk::Change, format!("remove the label {MODE} from the pod template in its manifest"))]))
                 .evidence(SourceId::Pods, format!("{}/{}/{}", workload.namespace, workload.kind.to_lowercase(), workload.name), format!("pod template label {MODE}"), "ambient", None),
             );
         }

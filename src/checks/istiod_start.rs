@@ -24,7 +24,7 @@ fn severity(revision: &Revision<'_>) -> Severity {
 
 fn costs(revision: &Revision<'_>) -> &'static str {
     if revision.ready() == 0 {
-        "No other istiod of this revision is ready."
+        "No istiod of this revision is ready: new pods in its namespaces are refused."
     } else {
         "The other istiod pods carry the load meanwhile."
     }
@@ -47,16 +47,16 @@ static CRASHING: Check = Check {
     inputs: REVISIONS,
     uses: &[SourceId::Autoscalers],
     docs: "## What it means
-An istiod pod ends again and again, was killed for want of memory, or was evicted from a node that was short of memory.
+An istiod pod keeps crashing, was killed because it ran out of memory, or was evicted from a node that was low on memory.
 
 ## Why it happens on AKS
-The add-on fixes istiod's requests at 500m CPU and 2 GiB. In a large mesh istiod uses much more than that: every proxy gets the configuration of every service unless somebody says otherwise. When its node then runs out of memory, pods far above their requests go first. A crash without want of memory mostly comes from configuration that istiod cannot read, or from a CA certificate that it cannot use.
+The add-on fixes istiod's requests at 500m CPU and 2 GiB. In a large mesh istiod uses much more than that: every proxy gets the configuration of every service, unless that is limited. When its node then runs out of memory, pods far above their requests are evicted first. Other crashes mostly come from configuration that istiod cannot read, or from a CA certificate that it cannot use.
 
 ## How we know
 A container waits in `CrashLoopBackOff`, has just failed, or failed at least three times and is not ready. `OOMKilled` and evictions for memory count for a day.
 
 ## What to do
-For want of memory: let istiod watch less (`discoverySelectors` in the shared ConfigMap), let proxies hear less (a `Sidecar` in `aks-istio-system`), and allow more replicas; requests themselves cannot be changed, AKS reverts that. Larger nodes, marked with `azureservicemesh/istio.replica.preferred=true`, help at once. For any other crash: the log of the earlier run says why.
+Out of memory: let istiod watch less (`discoverySelectors` in the shared ConfigMap), let proxies know less (a `Sidecar` in `aks-istio-system`), and allow more replicas. Do not change the requests: AKS reverts that. Larger nodes in the system pool help at once; the label `azureservicemesh/istio.replica.preferred=true` makes istiod prefer those among them. Any other crash: the log of the earlier run says why.
 
 ## What else looks like it
 A single restart is CP07. A pod that never started is CP03 or CP05.
@@ -97,11 +97,11 @@ fn crashing(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let be = |number: usize| if number == 1 { "was" } else { "were" };
         let summary = match (looping, killed) {
             (0, 0) => {
-                format!("{} {} evicted for want of memory", pods(crashes.len()), be(crashes.len()))
+                format!("{} {} evicted: the node was low on memory", pods(crashes.len()), be(crashes.len()))
             }
-            (0, killed) => format!("{} {} killed for want of memory", pods(killed), be(killed)),
+            (0, killed) => format!("{} {} killed: out of memory", pods(killed), be(killed)),
             (looping, _) => {
-                format!("{} {} again and again", pods(looping), if looping == 1 { "crashes" } else { "crash" })
+                format!("{} {} crashing", pods(looping), if looping == 1 { "keeps" } else { "keep" })
             }
         };
         let for_memory = looping < crashes.len();
@@ -147,13 +147,13 @@ pub(super) fn relieve(revision: &str, autoscalers: &[crate::model::Autoscaler]) 
         Step::text(
             Risk::Change,
             format!(
-                "let istiod watch only the namespaces of the mesh: `discoverySelectors` under `data.mesh` of ConfigMap istio-shared-configmap-{revision} in {SYSTEM_NAMESPACE}"
+                "let istiod watch only the mesh's namespaces: set `discoverySelectors` in ConfigMap istio-shared-configmap-{revision}, namespace {SYSTEM_NAMESPACE}"
             ),
         ),
         Step::text(
             Risk::Change,
             format!(
-                "let each proxy hear only of what it calls: a Sidecar named default in {SYSTEM_NAMESPACE} with the egress hosts `./*` and `{SYSTEM_NAMESPACE}/*`; what is called in other namespaces must be added"
+                "let proxies know less: a Sidecar `default` in {SYSTEM_NAMESPACE} with egress hosts `./*` and `{SYSTEM_NAMESPACE}/*`, plus every other namespace that is called"
             ),
         ),
     ];
@@ -168,7 +168,7 @@ pub(super) fn relieve(revision: &str, autoscalers: &[crate::model::Autoscaler]) 
     );
     steps.push(Step::command(
         Risk::Change,
-        "marks a larger node, so that istiod prefers it after its next restart",
+        "marks a larger node of a system pool; istiod prefers it from its next restart on",
         ["kubectl", "label", "node", "<node>", "azureservicemesh/istio.replica.preferred=true"],
     ));
     steps
@@ -192,7 +192,7 @@ The identity of the Key Vault add-on lost its right to read secrets, the vault's
 The pod has a volume of the driver `secrets-store.csi.k8s.io` with the class `istio-spc-REVISION`, was created more than five minutes ago, and no container of it has ever started. The event `FailedMount` tells why, where events can be read; the SecretProviderClass names the vault and its objects.
 
 ## What to do
-403 is a matter of rights or of the network, 404 of names. The identity needs the role *Key Vault Secrets User* on the vault (or an access policy with the secret permissions get and list); *Key Vault Reader* does not let it read values. Then the kubelet tries again by itself within minutes.
+403 means that a right is missing or a firewall is in the way, 404 that a name is wrong. The identity needs the role *Key Vault Secrets User* on the vault (or an access policy with the secret permissions get and list); *Key Vault Reader* does not let it read values. After that the kubelet tries again by itself within minutes.
 
 ## What else looks like it
 A broken network plugin on the node also keeps the first container from starting; its event is `FailedCreatePodSandBox`. An image that cannot be pulled is `ImagePullBackOff`. A pod without a node is CP03.
@@ -220,7 +220,7 @@ fn waiting_for_ca(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let istiod = format!("{} of istiod-{}", count(waiting.len(), "pod"), revision.name);
         let summary = match fault {
             Some(_) => format!("{istiod} cannot mount the CA from {place}"),
-            None => format!("{istiod} cannot start a container; it mounts the CA from {place}"),
+            None => format!("{istiod} cannot start; the CA comes from {place}"),
         };
         let detail = match fault {
             Some(fault) => format!("{}. {}", fault.meaning(), costs(revision)),
@@ -239,7 +239,7 @@ fn waiting_for_ca(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 object_of(pod),
                 "containers that ever started",
                 "0",
-                Some("all of them, minutes after its creation"),
+                Some("all, minutes after creation"),
             );
         }
         if let Some(event) = event {
@@ -287,14 +287,14 @@ fn open_vault(
     if fault.is_none() {
         steps.push(Step::command(
             Risk::Read,
-            "shows its events: FailedMount tells what the vault answered",
+            "shows its events; FailedMount says what the vault answered",
             ["kubectl", "describe", "pod", &pod.metadata.name, "-n", SYSTEM_NAMESPACE],
         ));
     }
     if matches!(fault, None | Some(VaultFault::Denied | VaultFault::Identity)) {
         steps.push(Step::command(
             Risk::Read,
-            "shows the identity of the Key Vault add-on: its objectId is what needs the role",
+            "shows the identity of the Key Vault add-on; its objectId needs the role",
             [
                 "az",
                 "aks",
@@ -313,17 +313,27 @@ fn open_vault(
     if matches!(fault, None | Some(VaultFault::Denied)) {
         steps.push(Step::command(
             Risk::Change,
-            "lets that identity read secrets of the vault; for vaults with access policies use az keyvault set-policy with get and list",
+            "gives it the role; a vault with access policies needs az keyvault set-policy instead",
             [
-                "az", "role", "assignment", "create", "--role", "Key Vault Secrets User", "--assignee-object-id",
-                "<object-id>", "--assignee-principal-type", "ServicePrincipal", "--scope", "<key-vault-resource-id>",
+                "az",
+                "role",
+                "assignment",
+                "create",
+                "--role",
+                "Key Vault Secrets User",
+                "--assignee-object-id",
+                "<object-id>",
+                "--assignee-principal-type",
+                "ServicePrincipal",
+                "--scope",
+                "<key-vault-resource-id>",
             ],
         ));
     }
     if matches!(fault, Some(VaultFault::Network)) {
         steps.push(Step::command(
             Risk::Read,
-            "shows who may reach the vault: the nodes' outbound address, subnet or private endpoint must be among them",
+            "shows who may reach the vault; the nodes' outbound address, subnet or private endpoint must be there",
             [
                 "az",
                 "keyvault",
@@ -344,13 +354,13 @@ fn open_vault(
     }
     if matches!(fault, None | Some(VaultFault::SecretNotFound | VaultFault::Disabled)) {
         let wanted = if objects.is_empty() {
-            "its SecretProviderClass names".to_owned()
+            "those in its SecretProviderClass".to_owned()
         } else {
             names(objects.iter().copied())
         };
         steps.push(Step::command(
             Risk::Read,
-            format!("shows which secrets the vault has; istiod needs {wanted}, all of them enabled"),
+            format!("shows the vault's secrets; istiod needs {wanted}, all of them enabled"),
             ["az", "keyvault", "secret", "list", "--vault-name", vault, "-o", "table"],
         ));
     }
@@ -377,13 +387,13 @@ static REFUSED: Check = Check {
 Kubernetes cannot create pods of istiod, because something in the cluster refuses them: a policy, a quota, or an admission webhook that does not answer.
 
 ## Why it happens on AKS
-Azure Policy (Gatekeeper) or another policy engine covers `aks-istio-system`, and istiod breaks a rule of it, for example one on images, probes or privileges. Pods that run are not touched, so it shows at the next restart, upgrade or drained node.
+Azure Policy (Gatekeeper) or another policy engine covers `aks-istio-system`, and istiod breaks one of its rules, for example on images, probes or privileges. Running pods stay, so it shows only at the next restart, upgrade or drained node.
 
 ## How we know
 The condition `ReplicaFailure` of the Deployment `istiod-REVISION` is True. Its message is the API server's own and is quoted.
 
 ## What to do
-Take the namespace `aks-istio-system` out of the policy, or out of the webhook. Changing istiod to please the policy does not last: AKS reverts it.
+Exclude the namespace `aks-istio-system` from the policy or the webhook. Do not change istiod to fit the policy: AKS reverts that.
 
 ## What else looks like it
 Workloads that are refused by istiod's own webhook are INJ11. A pod that exists but has no node is CP03.
@@ -425,9 +435,9 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             subject(revision),
             format!("pods of istiod-{} are {by}", revision.name),
             if revision.ready() == 0 {
-                "There is no ready istiod of this revision, and no new one can be created."
+                "No istiod of this revision is ready, and none can be created: new pods in its namespaces are refused."
             } else {
-                "The pods that run are not touched; one that goes away does not come back."
+                "Running istiod pods stay, but one that goes away is not replaced."
             },
         )
         .key(KeyKind::Revision, &revision.name)
@@ -454,13 +464,13 @@ fn admit(revision: &Revision<'_>, denial: Denial<'_>, configuration: Option<(&st
         Denial::Webhook(entry) if entry.ends_with("gatekeeper.sh") => {
             steps.push(Step::command(
                 Risk::Read,
-                "shows the rules that Gatekeeper enforces; those named azurepolicy-… come from Azure Policy",
+                "shows Gatekeeper's rules; those named azurepolicy-… come from Azure Policy",
                 ["kubectl", "get", "constraints"],
             ));
             steps.push(Step::text(
                 Risk::Change,
                 format!(
-                    "exclude {SYSTEM_NAMESPACE} in the policy assignment (parameter Namespace exclusions), or under `spec.match.excludedNamespaces` of a constraint of your own"
+                    "exclude {SYSTEM_NAMESPACE}: in the policy assignment (parameter Namespace exclusions), or in `spec.match.excludedNamespaces` of your own constraint"
                 ),
             ));
         }
@@ -468,48 +478,56 @@ fn admit(revision: &Revision<'_>, denial: Denial<'_>, configuration: Option<(&st
             match configuration {
                 Some((kind, name)) => steps.push(Step::command(
                     Risk::Read,
-                    "shows what it covers, and who is asked",
+                    "shows which namespaces the webhook covers, and which Service it calls",
                     ["kubectl", "get", &kind.to_lowercase(), name, "-o", "yaml"],
                 )),
                 None => steps.push(Step::command(
                     Risk::Read,
-                    "shows all webhooks; the named one is an entry of one of them",
+                    "shows all webhooks; look for the named one under `webhooks`",
                     ["kubectl", "get", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-o", "yaml"],
                 )),
             }
             steps.push(Step::text(
                 Risk::Change,
                 format!(
-                    "take {SYSTEM_NAMESPACE} out of it, with the tool that installed it: a namespaceSelector `kubernetes.io/metadata.name NotIn [{SYSTEM_NAMESPACE}]`"
+                    "exclude {SYSTEM_NAMESPACE} from it, in the tool that installed it: namespaceSelector `kubernetes.io/metadata.name NotIn [{SYSTEM_NAMESPACE}]`"
                 ),
             ));
         }
         Denial::Quota(quota) => {
             steps.push(Step::command(
                 Risk::Read,
-                "shows what it allows and what is used",
+                "shows the quota's limits and what is used",
                 ["kubectl", "describe", "resourcequota", quota, "-n", SYSTEM_NAMESPACE],
             ));
             steps.push(Step::command(
                 Risk::Change,
-                "removes it: AKS sets no quota there",
+                "removes the quota; AKS itself sets none there",
                 ["kubectl", "delete", "resourcequota", quota, "-n", SYSTEM_NAMESPACE],
             ));
         }
         Denial::PodSecurity => steps.push(Step::command(
             Risk::Read,
-            format!("shows the level `pod-security.kubernetes.io/enforce` on {SYSTEM_NAMESPACE}; istiod needs that label gone"),
+            format!("shows the labels of {SYSTEM_NAMESPACE}; `pod-security.kubernetes.io/enforce` must go"),
             ["kubectl", "get", "namespace", SYSTEM_NAMESPACE, "--show-labels"],
         )),
         Denial::Other => steps.push(Step::command(
             Risk::Read,
             "shows the events of its ReplicaSets",
-            ["kubectl", "describe", "replicasets", "-n", SYSTEM_NAMESPACE, "-l", &format!("istio.io/rev={}", revision.name)],
+            [
+                "kubectl",
+                "describe",
+                "replicasets",
+                "-n",
+                SYSTEM_NAMESPACE,
+                "-l",
+                &format!("istio.io/rev={}", revision.name),
+            ],
         )),
     }
     steps.push(Step::command(
         Risk::Restart,
-        "tries again at once; by itself Kubernetes does so with growing pauses",
+        "tries again at once; Kubernetes itself retries with growing pauses",
         ["kubectl", "rollout", "restart", &format!("deployment/istiod-{}", revision.name), "-n", SYSTEM_NAMESPACE],
     ));
     steps

@@ -30,13 +30,13 @@ static ONE_READY: Check = Check {
     inputs: REVISIONS,
     uses: &[],
     docs: "## What it means
-A revision has only one ready istiod. Everything works, but the next restart of that pod, or of its node, stops injection and configuration, and its disruption budget keeps its node from being drained.
+A revision has only one ready istiod. Everything works, but when that pod or its node restarts, no sidecar is injected or configured until it is back. Until a second one is ready, the disruption budget keeps its node from being drained.
 
 ## Why it happens on AKS
-The add-on runs two to five istiods. One is left when the other one finds no node, crashes, cannot read its CA, is refused, or when the autoscaler was allowed to go down to one.
+The add-on runs two to five istiods. Only one is left when the other finds no node, crashes, cannot read its CA or is refused, or when the autoscaler was allowed to go down to one.
 
 ## How we know
-Exactly one istiod pod of the revision is ready. A pod that was created, or became unready, less than five minutes ago is taken for a rollout or a move between nodes, and nothing is said. It does not matter whether the Deployment wants one or more: AKS itself asks for two.
+Exactly one istiod pod of the revision is ready. A pod that was created, or became unready, less than five minutes ago is taken for a rollout or a move between nodes: then the check does not fire. It does not matter how many the Deployment wants: AKS itself asks for two.
 
 ## What to do
 Read the state of the pod that is not ready. If there is none, look at the autoscaler's minimum (CAP02).
@@ -57,17 +57,17 @@ Read the state of the pod that is not ready. If there is none, look at the autos
             if others.is_empty() {
                 steps = vec![Step::command(
                     Risk::Read,
-                    "shows how many istiods are wanted, and why no more",
+                    "shows how many istiods are wanted, and why not more",
                     ["kubectl", "describe", "hpa,deployment", "-n", SYSTEM_NAMESPACE, "-l", &format!("istio.io/rev={name}")],
                 )];
             }
             let mut finding = Finding::new(
                 Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
                 format!("istiod of {name} has only one ready pod"),
-                "If that pod goes too, new pods in its namespaces are refused and proxies get no configuration.",
+                "If that pod goes too, new pods in its namespaces are refused. Until then its node cannot be drained.",
             )
             .key(KeyKind::Revision, name)
-            .remedy(Remedy::new("bring a second istiod up", steps))
+            .remedy(Remedy::new("bring up a second istiod", steps))
             .evidence(
                 SourceId::SystemDeployments,
                 format!("{SYSTEM_NAMESPACE}/deployment/istiod-{name}"),
@@ -112,7 +112,7 @@ Its liveness probe failed because the node had no CPU left, the node was reboote
 `restartCount` is above zero and the last end of the container is less than an hour old. Pods that crash again and again, or ran out of memory, are CP04 and not repeated here.
 
 ## What to do
-Read the end of the earlier log while it is there: it goes with the next restart. One restart needs no action.
+One restart needs no action. To know why, read the end of the earlier log now: the next restart overwrites it.
 
 ## Sources
 <https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/>, <https://learn.microsoft.com/azure/aks/istio-scale>",
@@ -133,7 +133,7 @@ Read the end of the earlier log while it is there: it goes with the next restart
             let mut finding = Finding::new(
                 Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
                 format!("{} of istiod-{name} restarted within the last hour", count(restarted.len(), "pod")),
-                "Its proxies had to connect to another istiod; they keep their configuration meanwhile.",
+                "Proxies that were connected to it had to find another istiod; they kept their configuration.",
             )
             .key(KeyKind::Revision, name)
             .remedy(Remedy::new("read why it ended", look(revision)));
@@ -156,16 +156,16 @@ static MIXED_PATCHES: Check = Check {
     inputs: REVISIONS,
     uses: &[],
     docs: "## What it means
-Ready istiods of one revision run different images, although no rollout is going on. Which of them a proxy asks is chance, so it may get a fix or not.
+Ready istiods of one revision run different images, although no rollout is going on. It is chance which of them configures a proxy, so a proxy may or may not get a fix.
 
 ## Why it happens on AKS
-AKS patches istiod by changing the image of its Deployment, which then replaces the pods one after the other. A mixture that stays means that this was stopped halfway: the Deployment is paused, or its controller does not act.
+AKS patches istiod by changing the image of its Deployment, which then replaces the pods one after the other. If two versions stay, this stopped halfway: the Deployment is paused, or its controller does not act.
 
 ## How we know
-All pods of the revision are ready, their images differ, and the newest pod is older than 15 minutes. A rollout that waits for a pod is told by the check about that pod.
+All pods of the revision are ready, their images differ, and the newest pod is older than 15 minutes. If a rollout waits for a pod, the check about that pod fires instead.
 
 ## What to do
-See what the rollout waits for. If it waits for nothing, a restart makes all pods anew from the Deployment's current image.
+See what the rollout waits for. If it waits for nothing, a restart replaces all pods with the Deployment's current image. A paused Deployment must be resumed first: `kubectl rollout resume`.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-upgrade>, <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pausing-and-resuming-a-rollout-of-a-deployment>",
@@ -194,7 +194,7 @@ See what the rollout waits for. If it waits for nothing, a restart makes all pod
             let mut finding = Finding::new(
                 Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{name}")),
                 format!("istiods of {name} run different patches: {}", names(patches.keys().map(String::as_str))),
-                "Which of them a proxy asks is chance, and no rollout is going on that would end this.",
+                "It is chance which of them configures a proxy. No rollout is going on that would end this.",
             )
             .key(KeyKind::Revision, name)
             .remedy(Remedy::new(
@@ -207,7 +207,7 @@ See what the rollout waits for. If it waits for nothing, a restart makes all pod
                     ),
                     Step::command(
                         Risk::Restart,
-                        "makes all its pods anew; running workloads keep their configuration meanwhile",
+                        "replaces all its pods; if that says paused, run kubectl rollout resume first",
                         ["kubectl", "rollout", "restart", &deployment, "-n", SYSTEM_NAMESPACE],
                     ),
                 ],
@@ -238,16 +238,16 @@ static RELEASE: Check = Check {
     inputs: &[SourceId::SystemSecrets],
     uses: REVISIONS,
     docs: "## What it means
-AKS installs and patches the add-on with Helm. The last change of a release failed or was left halfway, so objects of the add-on may be of two versions, and the next patch may not arrive.
+AKS installs and patches the add-on with Helm. The last change of a release failed or was left halfway, so objects of the add-on can be of two versions, and later patches can fail.
 
 ## Why it happens on AKS
-Helm waits for the pods of a release to become ready; when they do not (no node, no CA, a policy), it gives up. Or an object that somebody made by hand stands in its way.
+Helm waits for the pods of a release to become ready; when they do not (no node, no CA, a policy), it gives up. Or an object that somebody created by hand is in the way.
 
 ## How we know
 The Secrets `sh.helm.release.v1.NAME.vN` in `aks-istio-system` carry the status as a label; the highest N counts. `failed` counts at once, `pending-…` after 15 minutes. Only names and labels are read, never what is in the Secrets.
 
 ## What to do
-Repair the finding above it, if there is one; AKS then tries again by itself. Otherwise make AKS reconcile the cluster. If the status does not change, it is a case for Azure support: only AKS can repair its releases.
+If it is shown below another finding, repair that one: AKS then tries again by itself. Otherwise make AKS reconcile the cluster. If the status stays, open a support request: only AKS can repair its releases.
 
 ## Sources
 <https://helm.sh/docs/helm/helm_status/>, <https://github.com/Azure/AKS/issues/5728>, <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-general-troubleshooting>",
@@ -263,8 +263,8 @@ fn releases_deployed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     for release in found.iter().filter(|release| release.is_stuck(lens.now())) {
         let mut finding = Finding::new(
             Subject::new("HelmRelease", SYSTEM_NAMESPACE, release.name),
-            format!("Helm release {} is {}", release.name, release.status),
-            "Objects of the add-on may be of two versions, and the next patch may not arrive.",
+            format!("Helm release {} has status {}", release.name, release.status),
+            "AKS did not finish its last change of the add-on: its objects can be of two versions, and later patches can fail.",
         )
         .key(KeyKind::Object, format!("HelmRelease/{SYSTEM_NAMESPACE}/{}", release.name))
         .remedy(Remedy::new(
@@ -272,7 +272,7 @@ fn releases_deployed(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 Step::command(
                     Risk::Read,
-                    "shows the releases and their states",
+                    "shows all releases with their status",
                     [
                         "kubectl",
                         "get",

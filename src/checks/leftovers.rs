@@ -70,18 +70,18 @@ fn shared_config_left(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         let lost = !is_replaced
             && map.data.get("mesh").is_some_and(|mesh| settings(mesh).is_some_and(|settings| !settings.is_empty()));
-        let mut steps = vec![delete("removes it; nobody reads it", &["configmap", name, "-n", SYSTEM_NAMESPACE])];
+        let mut steps = vec![delete("deletes it; no istiod reads it", &["configmap", name, "-n", SYSTEM_NAMESPACE])];
         let detail = match revisions.last().filter(|_| lost) {
             Some(installed) => {
                 steps.insert(0, copy_shared_config_map(revision, &installed.name));
-                format!("{} runs without its settings: they were not copied before the upgrade.", installed.name)
+                format!("{} runs without them: they were not copied when it replaced that revision.", installed.name)
             }
-            None => "Nobody reads it any more.".to_owned(),
+            None => "No istiod reads them; they only mislead.".to_owned(),
         };
         verdict.findings.push(
             Finding::new(
                 Subject::new("ConfigMap", SYSTEM_NAMESPACE, name),
-                format!("mesh settings are left of {revision}, which is not installed"),
+                format!("{revision} is not installed, but its mesh settings are still there"),
                 detail,
             )
             .key(KeyKind::Revision, revision)
@@ -199,22 +199,22 @@ fn left_finding(revision: &str, left: &Left<'_>, leases: &[&str]) -> Finding {
         "validatingwebhookconfiguration",
         &left.webhooks,
         false,
-        "removes the validating webhook, if it is still there",
+        "deletes the validating webhook, if it is still there",
     );
-    add("configmap", &left.config_maps, true, "removes the ConfigMaps, if they are still there");
-    add("lease", leases, true, "removes what its pods elected a leader by");
+    add("configmap", &left.config_maps, true, "deletes the ConfigMaps, if they are still there");
+    add("lease", leases, true, "deletes the leases of its leader election");
     let total = left.webhooks.len() + left.config_maps.len();
     let detail = if left.webhooks.is_empty() {
-        "Nobody reads them any more."
+        "No istiod reads them; they only mislead."
     } else {
-        "Its validating webhook refuses Istio resources that are labelled for it: nobody answers."
+        "Its validating webhook calls an istiod that is gone, so changes to resources labelled for it are refused."
     };
     let mut finding = Finding::new(
         Subject::cluster("Revision", revision),
         format!(
-            "revision {revision} is gone, {} of its control plane {} left",
+            "revision {revision} is gone, but {} of its control plane {}",
             count(total, "object"),
-            if total == 1 { "is" } else { "are" }
+            if total == 1 { "remains" } else { "remain" }
         ),
         detail,
     )

@@ -36,7 +36,7 @@ fn about(name: &str, namespace: &str, revision: &str, summary: String, detail: i
 fn show(name: &str) -> Step {
     Step::command(
         Risk::Read,
-        "shows it as it is",
+        "shows the settings in it",
         ["kubectl", "get", "configmap", name, "-n", SYSTEM_NAMESPACE, "-o", "jsonpath={.data.mesh}"],
     )
 }
@@ -44,7 +44,7 @@ fn show(name: &str) -> Step {
 fn edit(name: &str, what: &str) -> Step {
     Step::command(
         Risk::Change,
-        format!("{what}; where it comes from a repository, change it there"),
+        format!("{what}; with GitOps, change it in the repository"),
         ["kubectl", "edit", "configmap", name, "-n", SYSTEM_NAMESPACE],
     )
 }
@@ -62,16 +62,16 @@ static UNPARSABLE: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-istiod cannot use a ConfigMap with mesh settings: it is no YAML, its key is not `mesh`, or a field holds a value of the wrong kind. istiod writes one line to its log and goes on without these settings, so nothing else shows that they are missing.
+istiod cannot use a ConfigMap with mesh settings: it is not valid YAML, its key is not `mesh`, or a field has a value of the wrong kind. istiod writes one line to its log and runs without all of these settings. Nothing else shows that they are missing.
 
 ## Why it happens on AKS
-Mesh settings are YAML inside a YAML text, so `kubectl` accepts anything there. A tab in the indentation, a key called `meshConfig`, or a time without its unit (`30` in place of `30s`) is enough. The add-on's admission webhook refuses some of this, but lets everything through while it does not answer.
+Mesh settings are a text inside a ConfigMap, so `kubectl` accepts anything there. One tab in the indentation, a key called `meshConfig`, or a time without its unit (`30` instead of `30s`) is enough. The add-on's admission webhook refuses some of this, but lets everything through while it does not answer.
 
 ## How we know
 The text under `data.mesh` is parsed as istiod parses it: the first YAML document, then each field by the kind that Istio's definition gives it. The evidence names the line or the field.
 
 ## What to do
-Correct the ConfigMap. istiod reads it again by itself; what stands under `defaultConfig` reaches running pods only when they are restarted. The ConfigMap `istio-asm-X-Y` belongs to AKS and is written again when the cluster is reconciled.
+Correct the ConfigMap. istiod reads it again by itself; what is under `defaultConfig` reaches running pods only when they are restarted. The ConfigMap `istio-asm-X-Y` belongs to AKS: do not edit it, reconcile the cluster.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-meshconfig>, `pkg/config/mesh/meshwatcher/collection.go` and `pkg/config/mesh/mesh.go` in <https://github.com/istio/istio>",
@@ -113,21 +113,23 @@ fn unparsable(revision: &str, source: &Source<'_>, origin: Origin, fault: &Fault
             "YAML, indented with spaces".to_owned(),
         ),
         Fault::NotAMapping => (
-            format!("{name} holds no settings but a single text or a list"),
+            format!("{name} holds a text or a list, not settings"),
             format!("data.{KEY}"),
             "a text or a list".to_owned(),
             "field: value".to_owned(),
         ),
         Fault::Type { path, expected } => (
-            format!("{name}: {path} holds a value of the wrong kind"),
+            format!("{name}: {path} has a wrong value"),
             path.clone(),
             "another kind of value".to_owned(),
             expected.words().to_owned(),
         ),
     };
     let detail = match origin {
-        Origin::Shared => "istiod rejects it with one line in its log; its settings are not in force.",
-        Origin::Managed => "istiod rejects it with one line in its log and runs without the add-on's own settings.",
+        Origin::Shared => {
+            "istiod ignores the whole ConfigMap: none of its settings are in force. Only istiod's log says so."
+        }
+        Origin::Managed => "istiod ignores it and runs without the add-on's own settings. Only istiod's log says so.",
     };
     let (what, steps) = match origin {
         Origin::Shared => ("correct the ConfigMap", vec![show(name), edit(name, "opens it for correction")]),
@@ -174,7 +176,7 @@ fn listed(paths: &[String]) -> String {
 fn page(lens: &Lens<'_>) -> String {
     let policy = &lens.facts().mesh_config;
     let day = policy.as_of.map_or_else(String::new, |day| format!(" as of {day}"));
-    format!("one of the fields on {}{day}", policy.source)
+    format!("absent; allowed fields: {}{day}", policy.source)
 }
 
 static BLOCKED_FIELDS: Check = Check {
@@ -186,16 +188,16 @@ static BLOCKED_FIELDS: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-The shared ConfigMap sets a field of MeshConfig that the add-on blocks. As long as it is there, AKS refuses every change to this ConfigMap, and what the field does is outside any support.
+The shared ConfigMap sets a field of MeshConfig that the add-on blocks. Until it is removed, AKS refuses every change to this ConfigMap, and what the field does is not supported.
 
 ## Why it happens on AKS
-AKS checks the ConfigMap with an admission webhook that lets objects through while it does not answer, and ConfigMaps that were there before the list changed are not looked at again. Settings are often copied from a self-managed Istio, where every field is allowed. istiod itself does not know the list: what got in is applied, unless the managed ConfigMap sets the same field, which then wins.
+AKS checks the ConfigMap with an admission webhook. It lets objects through while it does not answer, and does not look again at ConfigMaps from before the list changed. Settings are often copied from a self-managed Istio, where every field is allowed. istiod itself does not know the list: it applies the field, unless AKS's own ConfigMap sets the same field, which then wins.
 
 ## How we know
 Each field is compared with the table that Microsoft publishes; a field that the table does not name is blocked. For a revision that is newer than the plugin's table this is a warning only, because the table may have changed with it; `--facts FILE` adds newer entries.
 
 ## What to do
-Take the field out of the ConfigMap. Where it came from a self-managed Istio, look for the supported way: `rootNamespace` is always `aks-istio-system`, for instance, and a revision's `discoveryAddress` is set by AKS.
+Remove the field from the ConfigMap. If it came from a self-managed Istio, look for the supported way: `rootNamespace` is always `aks-istio-system`, for instance, and a revision's `discoveryAddress` is set by AKS.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-meshconfig#allowed-supported-and-blocked-meshconfig-values>, <https://learn.microsoft.com/azure/aks/istio-support-policy>",
@@ -210,9 +212,9 @@ Take the field out of the ConfigMap. Where it came from a self-managed Istio, lo
                 SYSTEM_NAMESPACE,
                 revision,
                 format!("{name} sets the blocked {}", listed(&paths)),
-                "AKS refuses every change to this ConfigMap while it is there; istiod applies it unless AKS sets the same field.",
+                "Until it is removed, AKS refuses every change to this ConfigMap. What it does is not supported.",
             )
-            .remedy(Remedy::new("take it out", vec![show(name), edit(name, "opens it, to take the fields out")]));
+            .remedy(Remedy::new("take it out", vec![show(name), edit(name, "opens it, to remove the fields")]));
             if lens.facts().is_newer_than_table(revision) {
                 finding = finding.at_most(Severity::Warning);
             }
@@ -234,7 +236,7 @@ static UNSUPPORTED_FIELDS: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-The shared ConfigMap sets fields that may be set, but for which Microsoft gives no support. They work as in any Istio; when they cause trouble, a support request ends there.
+The shared ConfigMap sets fields that AKS allows but Microsoft does not support. They work as in any Istio, but a support request about them is declined.
 
 ## Why it happens on AKS
 The add-on sorts Istio's fields into supported, allowed and blocked ones. Tracing providers and most connection settings are allowed only.
@@ -243,7 +245,7 @@ The add-on sorts Istio's fields into supported, allowed and blocked ones. Tracin
 Each field is compared with the table that Microsoft publishes.
 
 ## What to do
-Nothing, if that is known. Telemetry resources and DestinationRules often do the same in a supported way.
+Nothing, if you know that. Telemetry resources and DestinationRules often do the same in a supported way.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-meshconfig#allowed-supported-and-blocked-meshconfig-values>, <https://learn.microsoft.com/azure/aks/istio-support-policy>",
@@ -258,7 +260,7 @@ Nothing, if that is known. Telemetry resources and DestinationRules often do the
                 SYSTEM_NAMESPACE,
                 revision,
                 format!("{name} sets {} that Microsoft does not support", count(paths.len(), "field")),
-                "They are allowed and work as in any Istio; trouble with them is outside Microsoft's support.",
+                "They work as in any Istio, but Microsoft does not help when they cause trouble.",
             )
             .remedy(Remedy::new("nothing, if that is known", vec![show(name)]));
             for path in paths {
@@ -278,16 +280,16 @@ static OVERRULED: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-The shared ConfigMap sets a value that the ConfigMap managed by AKS sets, too, and differently. AKS's value is in force; the one in the shared ConfigMap has no effect.
+The shared ConfigMap sets a field that AKS's own ConfigMap sets to another value. AKS's value is in force; the one in the shared ConfigMap has no effect.
 
 ## Why it happens on AKS
-istiod applies the shared ConfigMap first and the managed one over it. A field replaces the earlier one as a whole: a managed `outboundTrafficPolicy` leaves nothing of the user's. Only `defaultConfig` and `defaultProviders` are merged field by field, and `extensionProviders` by name.
+istiod applies the shared ConfigMap first and AKS's own over it. A field is replaced as a whole: AKS's `outboundTrafficPolicy` leaves nothing of yours. Only `defaultConfig` and `defaultProviders` are merged field by field, and `extensionProviders` by name.
 
 ## How we know
 Both ConfigMaps are merged as istiod does it. The evidence names both values.
 
 ## What to do
-Take the setting out of the shared ConfigMap, so that nobody relies on it. Where a resource can set the same for a namespace or a workload (Telemetry, Sidecar, DestinationRule, or the pod annotation `proxy.istio.io/config`), use that.
+Remove the setting from the shared ConfigMap, so that nobody relies on it. Where a resource can set the same for a namespace or a workload (Telemetry, Sidecar, DestinationRule, or the pod annotation `proxy.istio.io/config`), use that.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-meshconfig#set-up-configuration-on-cluster>, `pilot/pkg/bootstrap/mesh.go` and `pkg/config/mesh/mesh.go` in <https://github.com/istio/istio>",
@@ -312,13 +314,13 @@ Take the setting out of the shared ConfigMap, so that nobody relies on it. Where
                 name,
                 SYSTEM_NAMESPACE,
                 &config.revision,
-                format!("{name}: AKS's own value is in force for {which}"),
-                format!("{} sets the same and wins; what the shared ConfigMap says there has no effect.", managed.name()),
+                format!("{name} has no effect on {which}: AKS sets it"),
+                format!("ConfigMap {}, which AKS manages, sets the same field, and its value is in force.", managed.name()),
             )
             .related(&Subject::new("ConfigMap", SYSTEM_NAMESPACE, managed.name()), "sets the value in force")
             .remedy(Remedy::new(
-                "take the setting out, or set it per namespace or workload",
-                vec![show(managed.name()), edit(name, "opens it, to take the setting out")],
+                "remove the setting, or set it per namespace or workload",
+                vec![show(managed.name()), edit(name, "opens it, to remove the setting")],
             ));
             for (setting, mine) in lost {
                 finding = finding.evidence(
@@ -344,16 +346,16 @@ static UNKNOWN_FIELDS: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-The shared ConfigMap has a name that is no field of Istio's mesh configuration, or stands in the wrong place. istiod drops it without a word.
+The shared ConfigMap has a field that Istio does not know, or that is in the wrong place. istiod ignores it silently.
 
 ## Why it happens on AKS
-Names are case-sensitive: `accesslogFile` is not `accessLogFile`. Settings of the proxy (`holdApplicationUntilProxyStarts`, `concurrency`) belong below `defaultConfig`, all others beside it. In an IstioOperator or a Helm file everything stands below `meshConfig`; in the ConfigMap it does not. `default_config` and `default_providers`, the other spelling of two fields, are read but lost when istiod merges the two ConfigMaps.
+Names are case-sensitive: `accesslogFile` is not `accessLogFile`. Settings of the proxy (`holdApplicationUntilProxyStarts`, `concurrency`) belong below `defaultConfig`, all others beside it. In an IstioOperator or a Helm values file everything is below `meshConfig`; in the ConfigMap it is not. `default_config` and `default_providers`, the other spelling of two fields, are read but lost when istiod merges the two ConfigMaps.
 
 ## How we know
-Each name is compared with the fields of MeshConfig and ProxyConfig in Istio's definition. The nearest one is offered where it differs in a few letters. For a revision that is newer than the plugin this is an info only.
+Each name is compared with the fields of MeshConfig and ProxyConfig in Istio's definition. If one differs only in a few letters, it is offered. For a revision that is newer than the plugin this is an info only.
 
 ## What to do
-Write the name as offered, or look it up in Istio's reference, and check in the table of the add-on that it may be set.
+Use the name that is offered, or look it up in Istio's reference. Then check in the add-on's table that you may set it.
 
 ## Sources
 <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>, <https://learn.microsoft.com/azure/aks/istio-meshconfig#common-errors-and-troubleshooting-tips>, `pkg/util/protomarshal/protomarshal.go` in <https://github.com/istio/istio>",
@@ -362,11 +364,11 @@ Write the name as offered, or look it up in Istio's reference, and check in the 
             let unknown = document.unknown();
             let first = unknown.first()?;
             let summary = match (unknown.len(), &first.instead) {
-                (1, Some(instead)) => format!("{name}: {} is no field; meant is {instead}", first.path),
-                (1, None) => format!("{name}: {} is no field of Istio", first.path),
-                (_, _) => format!("{name} has names that are no fields: {}", names(unknown.iter().map(|u| u.path.as_str()))),
+                (1, Some(instead)) => format!("{name}: unknown field {}, use {instead}", first.path),
+                (1, None) => format!("{name}: unknown field {}", first.path),
+                (_, _) => format!("{name}: unknown fields {}", names(unknown.iter().map(|u| u.path.as_str()))),
             };
-            let mut finding = about(name, SYSTEM_NAMESPACE, revision, summary, "istiod drops it without a word; the setting is not in force.")
+            let mut finding = about(name, SYSTEM_NAMESPACE, revision, summary, "istiod ignores unknown fields silently: what they should set is not in force.")
                 .remedy(Remedy::new("write the field's own name", vec![show(name), edit(name, "opens it, to correct the names")]));
             if lens.facts().is_newer_than_table(revision) {
                 finding = finding.at_most(Severity::Info);

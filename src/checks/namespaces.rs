@@ -164,19 +164,19 @@ fn open_service_mesh(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             (Some(_), true) => (
                 Severity::Error,
                 format!("namespace {name} is in Open Service Mesh and in the Istio add-on at once"),
-                "Both add their proxy to its new pods and redirect the same traffic.",
+                "Both meshes add a proxy to each new pod and redirect the same traffic.",
                 "leave Open Service Mesh, then restart",
             ),
             (Some(_), false) => (
                 Severity::Warning,
                 format!("namespace {name} is still in Open Service Mesh"),
-                "Its pods get that mesh's sidecar and not the add-on's; the two cannot stay side by side.",
+                "Its pods get the sidecar of that mesh, not Istio's. The two add-ons cannot stay side by side.",
                 "move it to the Istio add-on",
             ),
             (None, _) => (
                 Severity::Warning,
                 format!("namespace {name} still carries labels of Open Service Mesh"),
-                "Nothing here acts on them; with that add-on enabled again they would.",
+                "They do nothing now, but would if Open Service Mesh were enabled again.",
                 "remove what is left of it",
             ),
         };
@@ -235,7 +235,7 @@ static SYSTEM_NAMESPACES: Check = Check {
         SourceId::WebhookEndpoints,
     ],
     docs: "## What it means
-A namespace of Kubernetes or AKS has a label that asks for sidecars. In `kube-system` istiod adds none, but its webhook is asked about every new pod all the same and refuses it when istiod does not answer: then CoreDNS and other pods of the cluster itself cannot be made. In the other namespaces AKS's own pods get sidecars that nobody tests them with. In `aks-istio-ingress` it is an error where the label keeps the injector away: a gateway's new pods then have no proxy and do not start.
+A namespace of Kubernetes or AKS has a label that asks for sidecars. In `kube-system` istiod adds none, but its webhook is asked about every new pod all the same and refuses it when istiod does not answer: then CoreDNS and other pods of the cluster itself cannot be created. In the other namespaces AKS's own pods get sidecars, which nobody has tested. In `aks-istio-ingress` it is an error where the label keeps the injector away: a gateway's new pods then have no proxy and do not start.
 
 ## Why it happens on AKS
 A script labelled every namespace of the cluster.
@@ -276,20 +276,22 @@ fn system_namespaces(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             Err(_) => meta.label(INJECTION).is_none(),
         };
         let detail = match (selected, IGNORED_NAMESPACES.contains(&name)) {
-            (true, true) => "No pod there gets a sidecar, yet while no istiod answers, new ones are refused.",
+            (true, true) => {
+                "Pods there get no sidecar, but while istiod is down, Kubernetes refuses to create new ones."
+            }
             (true, false) if name == INGRESS => {
-                "Gateways of every revision then get the proxy of the one that is named."
+                "The gateway pods of every revision get the proxy of the revision that the label names."
             }
-            (true, false) => "New pods that AKS makes there get sidecars, and are refused while no istiod answers.",
+            (true, false) => "New pods that AKS creates there get sidecars, and are refused while istiod is down.",
             (false, _) if name == INGRESS => {
-                "It keeps the injector from the gateways: their new pods get no proxy and do not start."
+                "The label keeps istiod from adding the proxy to gateway pods: new ones do not start."
             }
-            (false, _) => "No webhook acts on it now; with the right revision installed one would.",
+            (false, _) => "No webhook acts on it now; one would if the revision that it names were installed.",
         };
         let broken = name == INGRESS && !selected;
         let mut finding = Finding::new(
             Subject::cluster("Namespace", name),
-            format!("system namespace {name} is labelled for injection"),
+            format!("system namespace {name} is labelled for sidecar injection"),
             detail,
         )
         .key(KeyKind::Namespace, name)
@@ -320,7 +322,7 @@ static ENDLESS: Check = Check {
 All containers of a pod's application have ended, but its sidecar still runs, so the pod does not end: a Job is never complete, a CronJob that forbids overlaps does not run again, and the pod keeps its resources.
 
 ## Why it happens on AKS
-A sidecar that is an ordinary container does not know that the others have ended. Native sidecars, which Kubernetes ends itself, are what new pods get from revision asm-1-29 on with Kubernetes 1.33 or newer on all nodes; older pairs mostly still make ordinary ones.
+A sidecar that is an ordinary container does not know that the others have ended. Native sidecars, which Kubernetes ends itself, are what new pods get from revision asm-1-29 on with Kubernetes 1.33 or newer on all nodes; older versions mostly still give ordinary ones.
 
 ## How we know
 In the pod's status every container but `istio-proxy` is terminated for more than five minutes, and `istio-proxy`, an ordinary container, is running.
@@ -351,9 +353,9 @@ fn endless(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let pods =
             if hanging.len() == 1 { "1 pod has".to_owned() } else { format!("{} have", count(hanging.len(), "pod")) };
         let detail = match workload.kind.as_str() {
-            "Job" => "The Job is never complete, and its pods keep their resources.",
-            "CronJob" => "Its runs never complete; if it forbids overlaps, it does not run again.",
-            _ => "They never end, and keep their resources.",
+            "Job" => "The Job never completes, and its pods keep their CPU and memory.",
+            "CronJob" => "Its runs never complete. With concurrencyPolicy Forbid it never runs again.",
+            _ => "They never end, and keep their CPU and memory.",
         };
         let mut steps: Vec<_> =
             hanging.iter().take(STEPS).map(|(pod, _)| end_sidecar(workload.namespace, pod)).collect();
@@ -363,12 +365,20 @@ fn endless(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         steps.push(Step::text(
             Risk::Change,
-            "for the next runs: native sidecars (asm-1-29 or newer, Kubernetes 1.33 or newer on all nodes), or the label sidecar.istio.io/inject: \"false\" on the pod template, or a last command that posts to http://localhost:15020/quitquitquit",
+            "for the next runs, choose one: native sidecars (asm-1-29 and Kubernetes 1.33 or newer), which end with the application",
+        ));
+        steps.push(Step::text(
+            Risk::Change,
+            "or no sidecar: label sidecar.istio.io/inject: \"false\" on the pod template",
+        ));
+        steps.push(Step::text(
+            Risk::Change,
+            "or as the application's last command: curl -X POST http://localhost:15020/quitquitquit",
         ));
         verdict.findings.push(
             Finding::new(
                 subject(workload),
-                format!("{}: {pods} ended, but the sidecar runs on", label(workload)),
+                format!("{}: {pods} finished, but the sidecar keeps running", label(workload)),
                 detail,
             )
             .key(KeyKind::Workload, workload_key(workload))

@@ -67,6 +67,14 @@ fn word(kind: ProxyKind) -> &'static str {
     if kind == ProxyKind::Native { "native" } else { "classic" }
 }
 
+/// What a kind of sidecar means to the application.
+fn meaning(kind: ProxyKind) -> &'static str {
+    match kind {
+        ProxyKind::Native => "init containers, which start before the application and end after it",
+        _ => "ordinary containers, which may start after the application and end before it",
+    }
+}
+
 /// Pods with a sidecar of a revision that did not choose its kind themselves.
 fn sidecars<'w>(workload: &'w Workload<'_>, revision: &'w str) -> impl Iterator<Item = (&'w Pod, ProxyKind)> {
     workload.pods.iter().filter_map(move |(pod, proxy)| {
@@ -116,12 +124,12 @@ fn setting_text(revision: &Revision<'_>) -> String {
 
 fn because_text(because: Because) -> &'static str {
     match because {
-        Because::SwitchedOn => "istiod is told to inject native ones",
-        Because::SwitchedOff => "istiod is told to inject classic ones",
+        Because::SwitchedOn => "istiod is set to inject native ones",
+        Because::SwitchedOff => "istiod is set to inject classic ones",
         Because::OldServer => "the cluster is older than Kubernetes 1.33",
         Because::OldRevision => "the revision is older than asm-1-27",
         Because::OldNodes => "a node is older than Kubernetes 1.33",
-        Because::Default => "native is its default on this cluster",
+        Because::Default => "native ones are the default on this cluster",
         Because::Undecided => "it is not known why",
     }
 }
@@ -138,10 +146,10 @@ static OTHER_KIND: Check = Check {
 A sidecar is either native (an init container that keeps running: it starts before the application and ends after it) or classic (a container beside the application). Here a revision injects one kind, and running workloads have the other one: their next restart changes how they start and stop.
 
 ## Why it happens on AKS
-Pods keep what they were created with. The kind changes with the upgrade of the cluster to Kubernetes 1.33, of the last node pool to it, or of the add-on to asm-1-29, and nothing is restarted for it. asm-1-27 and asm-1-28 use native sidecars only where they were freshly installed. Clusters that used the preview flag `IstioNativeSidecarModePreview` keep what they had; that is told as an info.
+Pods keep what they were created with. The kind changes with the upgrade of the cluster to Kubernetes 1.33, of the last node pool to it, or of the add-on to asm-1-29, and nothing is restarted for it. asm-1-27 and asm-1-28 use native sidecars only where they were freshly installed. Clusters that used the preview flag `IstioNativeSidecarModePreview` keep what they had; that is only an info.
 
 ## How we know
-The variable `ENABLE_NATIVE_SIDECARS` of istiod, the versions of the API server and of all nodes, and the add-on's table say what the next pods get. The running pods have `istio-proxy` among their init containers or among their containers. Pods that choose for themselves by annotation are left out, and so is a revision whose istiod was replaced in the last ten minutes.
+The variable `ENABLE_NATIVE_SIDECARS` of istiod, the versions of the API server and of all nodes, and the add-on's table tell which kind the next pods get. The running pods have `istio-proxy` among their init containers or among their containers. Pods that choose for themselves by annotation are left out, and so is a revision whose istiod was replaced in the last ten minutes.
 
 ## What to do
 Restart the workloads at a time that suits you. A Job with a classic sidecar does not end by itself; with a native one it does.
@@ -198,9 +206,9 @@ fn left_behind(
     let newest = pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp);
     let older = newest.and_then(|pod| pod.metadata.creation_timestamp) < istiod_since;
     let since = if older {
-        "They are older than the running istiod"
+        "These pods were created before istiod last started"
     } else {
-        "Not all are older than the running istiod: nodes older than 1.33 at that time have the same effect"
+        "Some pods are newer than istiod: a node older than 1.33 explains that, too"
     };
     let mut finding = Finding::new(
         Subject::cluster("Revision", name.clone()),
@@ -210,7 +218,7 @@ fn left_behind(
             word(other),
             word(kind)
         ),
-        format!("{since}. A restart changes their kind: {}.", because_text(because)),
+        format!("A restart makes them {}: {}. {since}.", meaning(kind), because_text(because)),
     )
     .key(KeyKind::Revision, name)
     .impact(impact(wrong, pods.len()))
@@ -231,8 +239,8 @@ fn left_behind(
         finding = finding.evidence(
             SourceId::Pods,
             object,
-            "kind of sidecar; created",
-            format!("{}; {created}", word(other)),
+            "kind of sidecar, created",
+            format!("{}, {created}", word(other)),
             Some(word(kind)),
         );
     }
@@ -247,7 +255,7 @@ fn switched_off(revision: &Revision<'_>, workloads: usize) -> Finding {
         Subject::cluster("Revision", name.clone()),
         format!("{name} injects classic sidecars although native is its default here"),
         format!(
-            "It concerns {}; clusters that once used the preview flag keep what they had.",
+            "It concerns {}. A cluster that once used the preview of native sidecars keeps its setting.",
             count(workloads, "workload")
         ),
     )
@@ -293,7 +301,7 @@ Some workloads of a revision have native sidecars and others classic ones. They 
 The add-on or the nodes changed between the creation of these pods, and not all were restarted since. With asm-1-27 and asm-1-28 the kind depends on whether the revision was freshly installed, and that is written nowhere in the cluster.
 
 ## How we know
-The running pods have `istio-proxy` among their init containers or among their containers. This check speaks only where istiod's settings do not tell the kind of the next pods; otherwise it is NSC01.
+The running pods have `istio-proxy` among their init containers or among their containers. This check reports only where istiod's settings do not tell the kind of the next pods; otherwise it is NSC01.
 
 ## What to do
 Restart the workloads that have the older kind. The newest pod shows what a restart gives.
@@ -333,7 +341,7 @@ fn mixed_fleet(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 word(other),
                 with_other.len()
             ),
-            format!("The newest pod has a {} one; the others change at their next restart.", word(kind)),
+            format!("The newest pod has a {} one: the others change at their next restart, and then start and stop differently.", word(kind)),
         )
         .key(KeyKind::Revision, name)
         .impact(impact(&with_other, pods))
@@ -373,10 +381,10 @@ static OLD_NODES: Check = Check {
 The control plane has Kubernetes 1.33 or newer and the add-on would use native sidecars, but nodes are older. As long as one of them is there, all new pods of the mesh get classic sidecars, on all nodes.
 
 ## Why it happens on AKS
-An upgrade of the control plane alone leaves the node pools where they were, and a stopped pool is easily forgotten. Pods that are created while pools are being upgraded get classic sidecars, too, and keep them.
+An upgrade of the control plane alone leaves the node pools at their version, and a stopped pool is easily forgotten. Pods that are created while pools are being upgraded get classic sidecars, too, and keep them.
 
 ## How we know
-The version of each node's kubelet, and whether the revision would use native sidecars: by the add-on's table from asm-1-29 on, or because istiod is told `auto`. A pool that has nodes of both kinds is being upgraded right now; then it is an info.
+The version of each node's kubelet, and whether the revision would use native sidecars: by the add-on's table from asm-1-29 on, or because the variable is `auto`. A pool that has nodes of both kinds is being upgraded right now; then it is an info.
 
 ## What to do
 Upgrade the node pools, then restart the workloads.
@@ -429,11 +437,11 @@ fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         [pool] => format!("node pool {pool}"),
         _ => format!("node pools {}", names(pools.iter().copied())),
     };
-    let verb = if old.len() == 1 { "keeps" } else { "keep" };
+    let verb = if old.len() == 1 { "prevents" } else { "prevent" };
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "nodes"),
-        format!("{} older than 1.33 {verb} native sidecars back: {place}", count(old.len(), "node")),
-        "New pods of the mesh get classic sidecars on all nodes as long as one of them is there.",
+        format!("{} older than 1.33 {verb} native sidecars: {place}", count(old.len(), "node")),
+        "Until they are gone, new pods on all nodes get classic sidecars, which start late and keep Jobs from ending.",
     )
     .at_most(if only_told || all_upgrading { Severity::Info } else { Severity::Warning });
     for revision in &held {
@@ -456,7 +464,7 @@ fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         steps.push(match pool {
             Some(pool) => Step::command(
                 Risk::Restart,
-                format!("replaces the nodes of {pool}, draining one after the other"),
+                format!("upgrades node pool {pool}: drains and replaces its nodes one after the other"),
                 [
                     "az",
                     "aks",
@@ -483,7 +491,7 @@ fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     steps.push(Step::text(
         Risk::Restart,
-        "then restart the workloads of the mesh: pods created meanwhile have classic sidecars",
+        "then restart the workloads of the mesh: pods created before have classic sidecars",
     ));
     verdict.findings.push(finding.remedy(Remedy::new("upgrade the node pools", steps)));
     Ok(verdict)
@@ -564,7 +572,7 @@ fn overrides(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     word(chosen),
                     word(*kind)
                 ),
-                "It starts and stops differently from the rest of the mesh; that is fine when it is meant.",
+                "Its sidecar starts and stops differently from the others; leave it if that is intended.",
             )
             .key(KeyKind::Workload, workload_key(workload))
             .impact(impact(&[workload], workload.pods.len()))
@@ -572,7 +580,7 @@ fn overrides(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 "remove the annotation if its reason is gone",
                 vec![Step::text(
                     Risk::Change,
-                    format!("take {ANNOTATION} out of the pod template in the manifest of {lower}/{name}"),
+                    format!("remove the annotation {ANNOTATION} from the pod template in its manifest"),
                 )],
             ))
             .evidence(

@@ -57,7 +57,7 @@ The add-on's mechanism is `InitContainers`: the default up to asm-1-29, and kept
 The namespace's label `pod-security.kubernetes.io/enforce`, the injector's setting `pilot.cni.enabled`, and which workloads are injected at their next restart. It is an error when a recent event `FailedCreate` says that `istio-init` violates the standard, a warning when workloads there would be refused, and an info when there are none yet.
 
 ## What to do
-Switch to Istio's CNI plugin (asm-1-25 or newer): pods then get an init container without rights. Restart the workloads afterwards. Lowering the standard of the namespace works too, at the price of what it protects from.
+Switch to Istio's CNI plugin (asm-1-25 or newer): pods then get an init container without capabilities. Restart the workloads afterwards. Setting the namespace to `privileged` works too, but gives up what the standard protects from.
 
 ## Sources
 <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, <https://learn.microsoft.com/azure/aks/istio-cni>",
@@ -140,18 +140,22 @@ fn finding(
     let refused = refused(workloads);
     let (summary, detail, severity) = match (refusal.is_some() || refused.is_some(), workloads.len()) {
         (true, _) => (
-            format!("namespace {name} refuses istio-init: its standard is {level}"),
-            "Kubernetes refuses pods with a sidecar there.".to_owned(),
+            format!("namespace {name} refuses istio-init: it enforces Pod Security {level}"),
+            "New pods with a sidecar are refused: their init container istio-init needs NET_ADMIN and NET_RAW."
+                .to_owned(),
             Severity::Error,
         ),
         (false, 0) => (
-            format!("namespace {name} will refuse istio-init: its standard is {level}"),
-            "It has no workload yet; pods with a sidecar will be refused there.".to_owned(),
+            format!("namespace {name} will refuse istio-init: it enforces Pod Security {level}"),
+            "It has no workload yet. Pods with a sidecar will be refused there.".to_owned(),
             Severity::Info,
         ),
         (false, number) => (
-            format!("namespace {name} will refuse istio-init: its standard is {level}"),
-            format!("The next pods of {} are refused; running ones stay.", count(number, "workload")),
+            format!("namespace {name} will refuse istio-init: it enforces Pod Security {level}"),
+            format!(
+                "New pods of {} will be refused; running ones stay. istio-init needs NET_ADMIN and NET_RAW.",
+                count(number, "workload")
+            ),
             Severity::Warning,
         ),
     };
@@ -160,13 +164,13 @@ fn finding(
     if !supported {
         steps.push(Step::command(
             Risk::Read,
-            "shows the revisions to upgrade to; the CNI plugin needs asm-1-25 or newer",
+            "shows the revisions that you can upgrade to; the CNI plugin needs asm-1-25 or newer",
             ["az", "aks", "mesh", "get-upgrades", "-g", "<resource-group>", "-n", "<cluster>"],
         ));
     }
     steps.push(switch(
         "CNIChaining",
-        "lets a plugin on the nodes redirect the traffic; pods then need no rights for it",
+        "redirects traffic with a plugin on the nodes; new pods then need no capabilities for it",
     ));
     steps.extend(restart(workloads.iter().copied()));
     let mut finding = Finding::new(Subject::cluster("Namespace", name.clone()), summary, detail)

@@ -51,7 +51,7 @@ static PORT_CLASH: Check = Check {
     inputs: VERDICTS,
     uses: VERDICTS_USE,
     docs: "## What it means
-A container beside a sidecar says that it listens on a port that the sidecar holds. All containers of a pod share one network: whichever of the two comes second cannot listen. Either the application does not start, or the proxy never gets ready.
+A container beside a sidecar declares a port that the sidecar listens on. All containers of a pod share one network: whichever of the two starts second cannot listen. Either the application does not start, or the proxy never gets ready.
 
 ## Why it happens on AKS
 Few applications use these ports by default, but some compute one port from another: a Redis Cluster node listens on its port plus 10000.
@@ -76,7 +76,7 @@ Let the application listen on another port; the proxy's ports are fixed. Or keep
             let mut finding = Finding::new(
                 subject(workload),
                 format!("{}: container {container} uses its proxy's port {port}", label(workload)),
-                format!("The proxy needs it for {purpose}. Whichever of the two starts second cannot listen."),
+                format!("The proxy listens there for {purpose}. Whichever of the two starts second fails."),
             )
             .key(KeyKind::Workload, workload_key(workload))
             .impact(impact(workload.pods.len()))
@@ -86,13 +86,13 @@ Let the application listen on another port; the proxy's ports are fixed. Or keep
                     manifest(workload, "shows where the port is set"),
                     Step::text(
                         Risk::Change,
-                        "let the application listen on a port outside 15000 to 15090, and name that one in its containers and Services",
+                        "let the application listen on a port outside 15000 to 15090, and change its containerPort and Services to it",
                     ),
                 ],
             ));
             for (container, (port, purpose)) in &clashes {
                 let field = format!("container {container}, containerPort");
-                let expected = format!("none of the proxy's ports ({port} is for {purpose})");
+                let expected = format!("another port; {port} is the proxy's, for {purpose}");
                 finding = finding.evidence(SourceId::Pods, object(workload), field, port.to_string(), Some(&expected));
             }
             verdict.findings.push(finding);
@@ -161,7 +161,8 @@ Remove the field, or set a number of threads, then restart the workloads.
 };
 
 fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
-    let detail = "Each proxy then works with one thread per core of its node, whatever its CPU limit.";
+    let detail =
+        "Each proxy starts a thread per core of its node: that costs memory, and it is throttled at its CPU limit.";
     let mut verdict = Verdict::default();
     let revisions = lens.revisions()?;
     for workload in in_mesh(lens)? {
@@ -174,7 +175,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 subject(workload),
-                format!("{}: its proxies take all cores (concurrency 0)", label(workload)),
+                format!("{}: its proxies use all cores (concurrency 0)", label(workload)),
                 detail,
             )
             .key(KeyKind::Workload, workload_key(workload))
@@ -183,7 +184,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 "take concurrency out of the annotation",
                 vec![
                     manifest(workload, "shows the annotation"),
-                    Step::text(Risk::Change, format!("remove concurrency from {PROXY_CONFIG} in its pod template")),
+                    Step::text(Risk::Change, format!("remove concurrency from the annotation {PROXY_CONFIG} of its pod template; that replaces its pods")),
                 ],
             ))
             .evidence(
@@ -208,7 +209,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 Subject::new("ConfigMap", SYSTEM_NAMESPACE, name),
-                format!("{name} gives all proxies all cores (concurrency 0)"),
+                format!("{name}: proxies use all cores (concurrency 0)"),
                 detail,
             )
             .key(KeyKind::Object, format!("ConfigMap/{SYSTEM_NAMESPACE}/{name}"))
@@ -216,7 +217,7 @@ fn all_cores(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             .remedy(Remedy::new(
                 "take concurrency out of the shared configuration",
                 vec![Step {
-                    text: "remove defaultConfig.concurrency, or set a number; pods take it over at their next restart"
+                    text: "opens it in an editor: remove defaultConfig.concurrency, or set a number; pods follow at their next restart"
                         .to_owned(),
                     ..Step::command(Risk::Change, "", ["kubectl", "edit", "configmap", name, "-n", SYSTEM_NAMESPACE])
                 }],
@@ -242,7 +243,7 @@ static PROXY_UID: Check = Check {
     inputs: VERDICTS,
     uses: VERDICTS_USE,
     docs: "## What it means
-A container beside a sidecar runs as user 1337. That user is the proxy's: what it sends is not redirected. The container's calls leave the pod in plain text, past mutual TLS, routing rules and metrics; services that demand mutual TLS refuse them.
+A container beside a sidecar runs as user 1337. That user is the proxy's, and traffic of the proxy itself is never redirected to the proxy. The container's calls leave the pod in plain text, past mutual TLS, routing rules and metrics; services that demand mutual TLS refuse them.
 
 ## Why it happens on AKS
 The number was copied from the proxy's own security context, or an image happens to use it.
@@ -275,7 +276,7 @@ Run the application as any other user.
                         [one] => format!("{one} runs"),
                         several => format!("{} run", names(several.iter().copied())),
                     }),
-                    "What that user sends is not redirected to the proxy: no mutual TLS, no routing rules, no metrics.",
+                    "What that user sends bypasses the proxy: no mutual TLS, no routing rules, no metrics.",
                 )
                 .key(KeyKind::Workload, workload_key(workload))
                 .impact(impact(workload.pods.len()))
@@ -283,7 +284,7 @@ Run the application as any other user.
                     "run it as another user",
                     vec![
                         manifest(workload, "shows where the user is set"),
-                        Step::text(Risk::Change, "set runAsUser in its pod template to any other number"),
+                        Step::text(Risk::Change, "set runAsUser in its pod template to any other user; that replaces its pods"),
                     ],
                 ))
                 .evidence(

@@ -52,13 +52,13 @@ static BLOCKED_KINDS: Check = Check {
     ],
     uses: &[],
     docs: "## What it means
-There are objects of kinds that the add-on blocks: ProxyConfig, WorkloadEntry, WorkloadGroup, WasmPlugin or IstioOperator. AKS refuses to create or change them. Those that are there act as in any Istio, but cannot be corrected any more, and nothing about them is supported. An IstioOperator does nothing at all: the add-on has no operator.
+There are objects of kinds that the add-on blocks: ProxyConfig, WorkloadEntry, WorkloadGroup, WasmPlugin or IstioOperator. AKS refuses to create or change them. Those that exist work as in any Istio, but can no longer be corrected, and Microsoft does not support them. An IstioOperator does nothing at all: the add-on has no operator.
 
 ## Why it happens on AKS
-They were created before the add-on was enabled, by a self-managed Istio, or while AKS's admission webhook did not answer; it lets everything through then.
+They were created before the add-on was enabled, by a self-managed Istio. Or AKS's admission webhook did not answer, and then it lets everything through.
 
 ## How we know
-The kinds are listed in the examined namespaces. WorkloadEntries that istiod made for machines of a WorkloadGroup are left out: they go with the group.
+The kinds are listed in the examined namespaces. WorkloadEntries that istiod made for machines of a WorkloadGroup are left out: they are removed with the group.
 
 ## What to do
 Move what they do to allowed resources: settings of a ProxyConfig to the pod annotation `proxy.istio.io/config` or to the shared mesh configuration, the addresses of WorkloadEntries to a ServiceEntry's `endpoints`. Then delete them.
@@ -90,8 +90,8 @@ fn blocked_kinds(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     for (&namespace, found) in &by_namespace {
         let mut finding = Finding::new(
             Subject::cluster("Namespace", namespace),
-            format!("namespace {namespace} has objects of blocked kinds: {}", listed(found)),
-            "AKS refuses every change to them and supports nothing that they do.",
+            format!("namespace {namespace} has objects that the add-on blocks: {}", listed(found)),
+            "AKS refuses to change them, so a fault in them cannot be corrected, and does not support them.",
         )
         .key(KeyKind::Namespace, namespace)
         .remedy(Remedy::new("move what they do to allowed resources, then delete them", delete(found, namespace)));
@@ -117,8 +117,8 @@ fn operator(meta: &Meta) -> Finding {
     let (namespace, name) = (meta.namespace.as_str(), meta.name.as_str());
     Finding::new(
         Subject::new("IstioOperator", namespace, name),
-        format!("IstioOperator {name} in {namespace} is of a blocked kind and does nothing"),
-        "The add-on has no operator; what it describes is not installed by it.",
+        format!("IstioOperator {name} in {namespace} does nothing: the add-on has no operator"),
+        "No settings or gateways that it describes are applied.",
     )
     .at_most(Severity::Warning)
     .key(KeyKind::Namespace, namespace)
@@ -156,7 +156,7 @@ static BLOCKED_TELEMETRY: Check = Check {
     inputs: &[SourceId::Telemetries],
     uses: &[],
     docs: "## What it means
-A Telemetry resource sets a field that the add-on blocks, such as `accessLogging.filter` or `metrics.reportingInterval`. AKS refuses every change to the resource while the field is there. istiod does not know the list and applies what got in.
+A Telemetry resource sets a field that the add-on blocks, such as `accessLogging.filter` or `metrics.reportingInterval`. AKS refuses every change to the resource while the field is there. istiod does not know these limits and applies the field.
 
 ## Why it happens on AKS
 The resource was taken over from a self-managed Istio, was created before the add-on was enabled, or while AKS's admission webhook did not answer.
@@ -165,7 +165,7 @@ The resource was taken over from a self-managed Istio, was created before the ad
 Each field below `accessLogging`, `metrics` and `tracing` is compared with the table that Microsoft publishes; what the table does not name is blocked. `selector` and `targetRefs`, which choose workloads, are not judged.
 
 ## What to do
-Take the field out. Logs are thinned with `accessLogging.match` or per workload; a filter by expression has no allowed counterpart.
+Remove the field. To log less, use `accessLogging.match` or a Telemetry per workload; there is no allowed way to filter by expression.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-telemetry#telemetry-api-support-scope>, <https://istio.io/latest/docs/reference/config/telemetry/>",
@@ -186,8 +186,8 @@ fn blocked_telemetry(telemetry: &Telemetry, policy: &FieldPolicy) -> Option<Find
     let Meta { name, namespace, .. } = &telemetry.metadata;
     let mut finding = Finding::new(
         Subject::new("Telemetry", namespace, name),
-        format!("Telemetry {name} in {namespace} sets the blocked {}", names(blocked.iter().map(String::as_str))),
-        "AKS refuses every change to it while the field is there, and supports nothing that it does.",
+        format!("Telemetry {name} in {namespace} sets what AKS blocks: {}", names(blocked.iter().map(String::as_str))),
+        "It works, but AKS refuses every change to it until that is removed, and does not support it.",
     )
     .key(KeyKind::Object, format!("Telemetry/{namespace}/{name}"))
     .key(KeyKind::Namespace, namespace)
@@ -195,12 +195,12 @@ fn blocked_telemetry(telemetry: &Telemetry, policy: &FieldPolicy) -> Option<Find
         "take the field out",
         vec![Step::command(
             Risk::Change,
-            "opens it, to take the field out",
+            "opens it in an editor: remove what is listed above, all at once",
             ["kubectl", "edit", "telemetries.telemetry.istio.io", name, "-n", namespace],
         )],
     ));
     for field in blocked {
-        let page = format!("one of the fields on {}", policy.source);
+        let page = format!("absent; allowed fields: {}", policy.source);
         finding = finding.evidence(
             SourceId::Telemetries,
             object_name("Telemetry", &telemetry.metadata),
@@ -258,7 +258,7 @@ Istio's own pages put mesh-wide resources into `istio-system`, and a migration c
 Telemetry, Sidecar, PeerAuthentication and EnvoyFilter objects in `istio-system`, while neither an istiod nor a pod with a sidecar is there. With either of them the resources may well be right, and nothing is said.
 
 ## What to do
-Create them in `aks-istio-system`, then delete those in `istio-system`. Look at each before: what had no effect until now takes effect for the whole mesh.
+First look at each: what had no effect until now takes effect for the whole mesh. Then create them in `aks-istio-system`, and delete those in `istio-system`.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-telemetry>, <https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-root_namespace>",
@@ -285,7 +285,7 @@ fn wrong_root(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     for Resource { resource, meta, .. } in found.iter().take(5) {
         steps.push(Step::command(
             Risk::Read,
-            format!("shows it, to be created in {SYSTEM_NAMESPACE}"),
+            format!("shows one; create it in {SYSTEM_NAMESPACE} if it is still wanted"),
             ["kubectl", "get", resource, &meta.name, "-n", UPSTREAM_ROOT, "-o", "yaml"],
         ));
     }
@@ -298,7 +298,7 @@ fn wrong_root(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             if found.len() == 1 { "has" } else { "have" },
             listed(&found)
         ),
-        format!("Mesh-wide resources belong into {SYSTEM_NAMESPACE}; no sidecar is in {UPSTREAM_ROOT}."),
+        format!("Only {SYSTEM_NAMESPACE} counts for the whole mesh, and {UPSTREAM_ROOT} has no sidecars: a policy there protects nothing."),
     )
     .key(KeyKind::Namespace, UPSTREAM_ROOT)
     .remedy(Remedy::new(format!("create them in {SYSTEM_NAMESPACE}, then delete these"), steps));

@@ -3,7 +3,7 @@
 use super::remedies::{count, restart, subject, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::lens::OWNERS;
-use crate::engine::{Area, Check, Finding, Remedy, Severity, Verdict};
+use crate::engine::{Area, Check, Finding, Remedy, Risk, Severity, Step, Verdict};
 use crate::snapshot::SourceId;
 
 /// Checks of this area.
@@ -29,7 +29,7 @@ static MINOR_SKEW: Check = Check {
 A proxy's minor version differs from that of the istiod it connects to. Istio supports a proxy one minor older for the time of an upgrade; configuration for newer features may be refused.
 
 ## Why it happens on AKS
-The image of the proxy was pinned by an annotation or by hand, so restarts do not change it.
+The proxy's image was pinned by an annotation or written into the manifest by hand, so a restart does not change it.
 
 ## How we know
 The tag of the proxy's image is compared with the image of its revision's istiod.
@@ -57,12 +57,12 @@ Remove the pinned image (annotation `sidecar.istio.io/proxyImage`) and restart t
             verdict.findings.push(
                 Finding::new(
                     subject(workload),
-                    format!("{}/{} in {} runs proxy {own} under istiod {istiod}", workload.kind.to_lowercase(), workload.name, workload.namespace),
-                    format!("{} another minor version than the istiod that configures it.", if wrong.len() == 1 { "1 pod has".to_owned() } else { format!("{} have", count(wrong.len(), "pod")) }),
+                    format!("{}/{} in {} runs proxy {own} with istiod {istiod}", workload.kind.to_lowercase(), workload.name, workload.namespace),
+                    format!("{} another minor version than istiod. Istio supports that only during an upgrade; new settings may be refused.", if wrong.len() == 1 { "1 pod has".to_owned() } else { format!("{} have", count(wrong.len(), "pod")) }),
                 )
                 .key(KeyKind::Workload, workload_key(workload))
                 .impact(Impact { namespaces: 1, workloads: 1, pods: wrong.len() })
-                .remedy(Remedy::new("unpin the proxy's image, then restart", restart([workload])))
+                .remedy(Remedy::new("unpin the proxy's image, then restart", std::iter::once(Step::text(Risk::Change, "remove a pinned image from the pod template: annotation sidecar.istio.io/proxyImage, or its own istio-proxy container")).chain(restart([workload])).collect()))
                 .evidence(
                     SourceId::Pods,
                     format!("{}/pod/{}", workload.namespace, pod.metadata.name),

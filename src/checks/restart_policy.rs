@@ -183,8 +183,14 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
     let lower = kind.to_lowercase();
     let suspects = suspects(lens, broken);
     let (what, detail) = match (refusal, failure) {
-        (Some(_), _) | (_, Some(_)) => ("gets no new pods", "Kubernetes refuses to create its pods."),
-        (None, None) => ("hangs", "Its application does not start."),
+        (Some(_), _) | (_, Some(_)) => (
+            "gets no new pods",
+            "Kubernetes refuses them: without restartPolicy: Always the native sidecar is invalid.",
+        ),
+        (None, None) => (
+            "hangs",
+            "Without restartPolicy: Always the sidecar blocks the containers after it: the application never starts.",
+        ),
     };
     let missing = workload.map_or(0, |workload| workload.missing() as usize);
     let pods = workload.map_or(0, |w| w.pods.iter().filter(|(pod, _)| is_stripped(pod)).count());
@@ -194,7 +200,7 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
     };
     let mut finding = Finding::new(
         Subject::new(kind.clone(), *namespace, name.clone()),
-        format!("{lower}/{name} in {namespace} {what}: a webhook broke its native sidecar"),
+        format!("{lower}/{name} in {namespace} {what}: a webhook breaks its sidecar"),
         detail,
     )
     .key(KeyKind::Workload, format!("{namespace}/{kind}/{name}"))
@@ -229,25 +235,29 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
     let mut steps = Vec::new();
     if suspects.is_empty() {
         let all = ["kubectl", "get", "mutatingwebhookconfigurations"];
-        steps.push(Step::command(Risk::Read, "shows the webhooks of the cluster; one of them changes these pods", all));
+        steps.push(Step::command(
+            Risk::Read,
+            "shows the webhooks that change pods; one of them removes restartPolicy",
+            all,
+        ));
     }
     for suspect in &suspects {
         finding = finding
             .key(KeyKind::Webhook, *suspect)
             .related(&Subject::cluster("MutatingWebhookConfiguration", *suspect), "changes these pods, too");
         let describe = ["kubectl", "describe", "mutatingwebhookconfiguration", suspect];
-        steps.push(Step::command(Risk::Read, "shows whom the webhook belongs to", describe));
+        steps.push(Step::command(Risk::Read, "shows which component the webhook calls", describe));
     }
     steps.push(Step::text(
         Risk::Change,
-        "upgrade the component behind that webhook to a version built for Kubernetes 1.28 or newer, which knows sidecar containers",
+        "upgrade that component to a version built for Kubernetes 1.28 or newer, which keeps restartPolicy",
     ));
     if matches!(kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
         let patch =
             serde_json::json!({"spec": {"template": {"metadata": {"annotations": {ANNOTATION: "false"}}}}}).to_string();
         steps.push(Step::command(
             Risk::Restart,
-            "until then: gives this workload a classic sidecar",
+            "until then: gives it a classic sidecar, an ordinary container, and replaces its pods",
             ["kubectl", "patch", &lower, name, "-n", namespace, "-p", &patch],
         ));
     }

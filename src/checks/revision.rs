@@ -50,13 +50,13 @@ static PAST_END_OF_LIFE: Check = Check {
 Microsoft no longer supports a revision that is in use: it gets no security fixes, and AKS may refuse operations on it.
 
 ## Why it happens on AKS
-A revision is supported until six weeks after the second one after it is available everywhere, about eight months. Nothing upgrades a minor revision by itself.
+A revision is supported until six weeks after the second revision after it has become available everywhere: about eight months. Nothing upgrades a minor revision by itself.
 
 ## How we know
-The revision is compared with the dated table inside the tool. Dates published as a month are approximate, and a table older than 90 days may have been overtaken: then it is a warning. The summary says which table was used; `--facts FILE` gives a newer one.
+The revision is compared with the dated table inside the tool. Dates published as a month are approximate, and a table older than 90 days may be out of date: then it is a warning. The summary says which table was used; `--facts FILE` gives a newer one.
 
 ## What to do
-Start an upgrade to one of the revisions that may follow, move the namespaces, complete it. One may go to the next revision or the one after it; when the next one has ended too, only to the nearest supported one; when Kubernetes is too old for all of them, the cluster is upgraded first. Is an upgrade open already, it only has to be completed.
+Start an upgrade, move the namespaces, restart the workloads, complete it. AKS allows the next revision or the one after it; when the next one has ended too, only the nearest supported one. When Kubernetes is too old for all of them, upgrade the cluster first. When an upgrade is open already, only complete it.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
@@ -75,18 +75,18 @@ fn past_end_of_life(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let until = known.end_of_life.date;
         let sure = support == Support::Ended;
         let summary = if sure {
-            format!("revision {name} is out of support since {until}")
+            format!("revision {name} has been out of support since {until}")
         } else {
             format!(
-                "revision {name} should be out of support since {}{until}",
+                "revision {name} has probably been out of support since {}{until}",
                 if known.end_of_life.exact { "" } else { "about " }
             )
         };
         let detail = if sure {
-            "It gets no security fixes any more.".to_owned()
+            "It gets no more security fixes, and AKS may refuse operations on it.".to_owned()
         } else {
             let doubt = if known.end_of_life.exact { "" } else { "Microsoft published only the month. " };
-            format!("{doubt}Ask az what is offered today.")
+            format!("{doubt}If it has ended, it gets no more security fixes.")
         };
         findings.push(
             Finding::new(Subject::cluster("Revision", name.clone()), summary, detail)
@@ -137,7 +137,7 @@ Update the plugin, or give a newer table with `--facts FILE`.
                 Finding::new(
                     Subject::cluster("Revision", name.clone()),
                     format!("revision {name} is newer than the support table of {}", facts.as_of),
-                    "Its end of support is not known here.",
+                    "When its support ends is not known here, so no check warns of it.",
                 )
                 .key(KeyKind::Revision, name)
                 .remedy(Remedy::new(

@@ -88,16 +88,16 @@ static ROOT_ENDS: Check = Check {
     inputs: ROOTS,
     uses: &[],
     docs: "## What it means
-The root certificate that all proxies trust has ended or ends soon. Once it has ended, no proxy accepts another one's certificate, none can connect to istiod, and the API server cannot call the injector.
+The root certificate that all proxies trust has expired or expires soon. Once it has expired, proxies refuse each other's certificates and cannot connect to istiod. The API server cannot call istiod's webhook, so new pods are refused.
 
 ## Why it happens on AKS
-A root from a Key Vault (plug-in CA) is renewed by whoever owns the vault. A root that istiod made itself is valid for 10 years, and istiod renews it, with the same key, when a fifth of that time is left: if it ends all the same, istiod could not do that.
+A root from a Key Vault (plug-in CA) is renewed by whoever owns the vault. A root that istiod made itself is valid for 10 years, and istiod renews it, with the same key, when a fifth of that time is left. If it expires all the same, that renewal failed.
 
 ## How we know
-The certificates in the ConfigMap `istio-ca-root-cert` of `aks-istio-system` are decoded; the one that is valid the longest counts. The certificate that signs between root and workloads (`ca-cert.pem`) stands in no object, so its end is not seen here: the log of istiod prints it as `x509 cert`.
+The certificates in the ConfigMap `istio-ca-root-cert` of `aks-istio-system` are decoded; the one that is valid the longest counts. The intermediate certificate that signs those of the workloads (`ca-cert.pem`) is in no object that can be read, so its end is not checked: istiod's log prints it in the lines `x509 cert`.
 
 ## What to do
-With a Key Vault: put the old and the new root into `root-cert.pem`, wait a day or restart the workloads, and only then take the old one away. Self-signed: read istiod's log about `rootCertRotator`, and restart istiod.
+With a Key Vault: put the old and the new root into `root-cert.pem`, wait a day or restart the workloads, and only then remove the old one. Self-signed: read istiod's log about `rootCertRotator`, and restart istiod.
 
 ## What else looks like it
 A clock that is wrong on a node makes valid certificates look expired there.
@@ -124,21 +124,19 @@ fn root_ends(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let kind = kind(revisions);
     let (who, steps) = match kind {
         Kind::PlugIn => (
-            "It comes from a Key Vault and is renewed there by hand.",
+            "It comes from a Key Vault, where you renew it yourself.",
             vec![
-                set_root("stores a file with the old and the new root, one after the other"),
-                Step::text(
-                    Risk::Read,
-                    "store the new ca-cert, ca-key and cert-chain the same way, wait 24 hours or restart the workloads, then store the new root alone",
-                ),
+                set_root("stores a file that holds the old root and, after it, the new one"),
+                Step::text(Risk::Change, "store the new ca-cert, ca-key and cert-chain in the vault in the same way"),
+                Step::text(Risk::Restart, "wait 24 hours, or restart the workloads; then store the new root alone"),
             ],
         ),
-        _ => ("istiod renews it by itself; that has failed.", {
+        _ => ("istiod should have renewed it by itself.", {
             let mut steps = Vec::new();
             for revision in revisions {
                 steps.push(Step::command(
                     Risk::Read,
-                    "shows what istiod says about it; look for rootCertRotator",
+                    "shows istiod's log; look for rootCertRotator",
                     [
                         "kubectl",
                         "logs",
@@ -150,20 +148,20 @@ fn root_ends(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     ],
                 ));
             }
-            steps.extend(restart_istiod(revisions, "makes it load and check its root again"));
+            steps.extend(restart_istiod(revisions, "then checks its root certificate again"));
             steps
         }),
     };
     let (summary, cost) = if ended {
         (
-            format!("the root certificate ended on {}", day(root.not_after)),
-            "Proxies refuse each other and istiod, and new pods are refused.",
+            format!("the mesh's root certificate expired on {}", day(root.not_after)),
+            "Calls between sidecars fail, proxies cannot connect to istiod, and new pods are refused.",
         )
     } else {
         let days = usize::try_from(left.as_hours() / 24).unwrap_or_default();
         (
-            format!("the root certificate ends on {}, in {}", day(root.not_after), count(days, "day")),
-            "Then proxies refuse each other and istiod, and new pods are refused.",
+            format!("the mesh's root certificate expires on {}, in {}", day(root.not_after), count(days, "day")),
+            "Once it has expired, calls between sidecars fail and new pods are refused.",
         )
     };
     let finding = Finding::new(root_subject(), summary, format!("{who} {cost}"))
@@ -179,10 +177,10 @@ fn no_root(revisions: &[Revision<'_>], bundle: &Bundle) -> Finding {
     Finding::new(
         root_subject(),
         "the mesh's root certificate cannot be read",
-        "Proxies that start now trust nobody, not even istiod; istiod writes this ConfigMap.",
+        "Proxies that start now trust nobody, not even istiod, and do not become ready.",
     )
     .key(KeyKind::Object, root_key())
-    .remedy(Remedy::new("let istiod write it again", restart_istiod(revisions, "makes it write the ConfigMap again")))
+    .remedy(Remedy::new("let istiod write it again", restart_istiod(revisions, "then writes the ConfigMap again")))
     .evidence(
         SourceId::SystemConfigMaps,
         system_object(),
@@ -211,16 +209,16 @@ static ROOT_COPIES: Check = Check {
     ],
     uses: &[SourceId::ReplicaSets, SourceId::Jobs, SourceId::CronJobs, SourceId::Istiods],
     docs: "## What it means
-istiod puts the root certificate into a ConfigMap `istio-ca-root-cert` in every namespace; each sidecar mounts it. Where it is missing, new pods stay in `ContainerCreating`. Where it differs, proxies of that namespace do not trust istiod or the rest of the mesh.
+istiod puts the root certificate into a ConfigMap `istio-ca-root-cert` in every namespace; each sidecar mounts it. Where it is missing, new pods stay in `ContainerCreating`. Where it differs, proxies in that namespace do not trust istiod or the rest of the mesh.
 
 ## Why it happens on AKS
-istiod was down, or the part of it that does this hung, while the namespace was created or the root was changed. A second Istio in the cluster writes the same ConfigMap with its own root. Somebody copied the ConfigMap from another cluster, mostly with a whole namespace.
+istiod was down or hung when the namespace was created or the root was changed. A second Istio in the cluster writes the same ConfigMap with its own root. Somebody copied the ConfigMap from another cluster, mostly with a whole namespace.
 
 ## How we know
 The certificates in each namespace with injected pods are compared with those in `aks-istio-system`; order, comments and line ends do not matter. Namespaces that were created in the last five minutes, that are being deleted, or that the mesh configuration's `discoverySelectors` leave out are not judged. A copy that knows one of several roots but not all of them is a warning.
 
 ## What to do
-Restart istiod; it writes all copies at its start. If one stays as it was, delete it: istiod makes it again.
+Restart istiod: at its start it writes all copies. If one stays wrong, delete it, and istiod makes it again. Then restart the workloads there.
 
 ## What else looks like it
 With another Istio in the cluster (CON01) the copies change back and forth until it is removed.
@@ -308,27 +306,28 @@ fn copy_finding(
         .filter(|workload| workload.injected_pods() > 0 && spaces.contains(&workload.namespace))
         .collect();
     let place = if let [only] = spaces[..] { format!("namespace {only}") } else { count(spaces.len(), "namespace") };
+    let (have, lack) = if spaces.len() == 1 { ("has", "lacks") } else { ("have", "lack") };
     let partly = held.zip(root).is_some_and(|(held, (_, root))| held.shares(root));
     let (summary, detail) = match (what, partly) {
         (Copy::Missing, _) => (
-            format!("{place} with sidecars {} no root certificate", if spaces.len() == 1 { "has" } else { "have" }),
-            "New pods there stay in ContainerCreating: their sidecar mounts the ConfigMap istio-ca-root-cert.",
+            format!("{place} {have} sidecars but no root certificate"),
+            "New pods there stay in ContainerCreating: their sidecars mount the ConfigMap istio-ca-root-cert.",
         ),
         (Copy::Differs(_), true) => (
-            format!("the root certificates in {place} are not all that istiod has"),
-            "Proxies there will refuse what is signed by a root that they do not know.",
+            format!("{place} {lack} some of istiod's root certificates"),
+            "Proxies there refuse calls from workloads whose certificate is signed with a missing one.",
         ),
         (Copy::Differs(_), false) => (
-            format!("another root certificate than istiod's is in {place}"),
-            "Proxies there do not trust istiod: their next start, or the renewal of their certificates, fails.",
+            format!("{place} {have} a root certificate that is not istiod's"),
+            "Proxies there do not trust istiod. They fail at their next start, or when their certificate is renewed.",
         ),
     };
-    let mut steps = restart_istiod(revisions, "makes it write the root certificate into all namespaces");
+    let mut steps = restart_istiod(revisions, "then writes the root certificate into all namespaces");
     if *what != Copy::Missing {
         for name in &spaces {
             steps.push(Step::command(
                 Risk::Change,
-                "if it stays as it is: removes the copy, which istiod then makes again",
+                "if it is still the wrong one: removes it; istiod makes it again",
                 ["kubectl", "delete", "configmap", ROOT_MAP, "-n", name],
             ));
         }
@@ -336,7 +335,7 @@ fn copy_finding(
     }
     let detail = match spaces[..] {
         [_] => detail.to_owned(),
-        _ => format!("{}. {detail}", names(spaces.iter().copied())),
+        _ => format!("Namespaces: {}. {detail}", names(spaces.iter().copied())),
     };
     let mut finding = Finding::new(Subject::new("ConfigMap", first, ROOT_MAP), summary, detail)
         .at_most(if partly { Severity::Warning } else { Severity::Error })
@@ -404,16 +403,16 @@ static TWO_ROOTS: Check = Check {
     inputs: ROOTS,
     uses: &[],
     docs: "## What it means
-The mesh trusts more than one root certificate. That is the first half of a change of the root and right for a day or some; as long as it lasts, whoever has the old key can still sign.
+The mesh trusts more than one root certificate. That is the first half of a root rotation, and right for a few days. Until the old root is removed, whoever has its key can sign certificates that the mesh accepts.
 
 ## Why it happens on AKS
-A root from a Key Vault is changed in two steps: first `root-cert.pem` holds the old and the new root, and once every workload has that, the new one alone. The second step is easily forgotten.
+A root from a Key Vault is changed in two steps: first `root-cert.pem` holds the old and the new root, and once every workload has that, the new one alone. The second step is easy to forget.
 
 ## How we know
-The ConfigMap `istio-ca-root-cert` of `aks-istio-system` holds several certificates with different keys. It is a warning when it was last written more than 30 days ago, or when one of the roots has ended or ends within 30 days; who trusts two roots for good can leave it so.
+The ConfigMap `istio-ca-root-cert` of `aks-istio-system` holds several certificates with different keys. It is a warning when it was last written more than 30 days ago, or when one of the roots has expired or expires within 30 days. If you trust two roots on purpose, leave it so.
 
 ## What to do
-Once every workload was restarted or a day has passed, store `root-cert.pem` with the new root alone.
+When every workload was restarted, or a day has passed, store `root-cert.pem` with the new root alone.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-plugin-ca#root-certificate-authority-rotation>",
@@ -446,9 +445,9 @@ fn two_roots(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let plug_in = kind(revisions) == Kind::PlugIn;
     let late = plug_in && (ending || lens.now().duration_since(since) > LONG);
     let detail = if ending {
-        format!("{} is the first to end.", first_to_end.label())
+        format!("{} expires first; certificates signed with it are then refused.", first_to_end.label())
     } else {
-        "Whoever has the old key can still sign for the mesh.".to_owned()
+        "Until the old root is removed, whoever has its key can sign certificates that the mesh accepts.".to_owned()
     };
     let mut finding = Finding::new(
         root_subject(),
@@ -462,9 +461,9 @@ fn two_roots(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         vec![
             Step::text(
                 Risk::Read,
-                "make sure that every workload was restarted, or a day has passed, since the second root came",
+                "wait until a day has passed since the second root was added, or every workload was restarted",
             ),
-            set_root("stores the new root alone, where the roots come from a Key Vault"),
+            set_root("stores a file with the new root alone, if the roots come from a Key Vault"),
         ],
     ));
     for certificate in &bundle.certificates {

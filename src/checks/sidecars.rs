@@ -55,10 +55,10 @@ static PATCH_STALE: Check = Check {
         SourceId::WebhookConfigMaps,
     ],
     docs: "## What it means
-Sidecars run an older patch of their minor version than a pod made now would get. They work, but fixes of security holes that came with the patch are not in them.
+Sidecars run an older patch of their minor version than a new pod would get. They work, but lack the security fixes of the newer patch.
 
 ## Why it happens on AKS
-AKS patches istiod and the ingress gateways by itself, in the maintenance window if there is one. A sidecar is part of a pod and changes only when its pod is made anew.
+AKS patches istiod and the ingress gateways by itself, in the maintenance window if there is one. A sidecar is part of a pod and changes only when its pod is recreated.
 
 ## How we know
 The tag of each proxy's image is compared with the image in the ConfigMap `istio-sidecar-injector-REVISION` of the revision that injected the pod. Images chosen by hand (annotation `sidecar.istio.io/proxyImage`, a digest, a proxy written into the template), Jobs, gateways that AKS or istiod keeps up to date, and pods of the last minutes are not counted.
@@ -136,7 +136,7 @@ fn patch_stale(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             steps.push(Step::text(
                 Risk::Read,
                 format!(
-                    "left out, because a new pod would get no sidecar now: {}",
+                    "left out, as a new pod would get no sidecar at the moment: {}",
                     names(left_out.iter().map(String::as_str))
                 ),
             ));
@@ -150,7 +150,7 @@ fn patch_stale(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 revision.name,
                 if stale.len() == 1 { "runs" } else { "run" },
             ),
-            "AKS patched istiod; sidecars get the patch, security fixes included, when their pods are made anew.",
+            "AKS patched istiod. Sidecars get the patch, and its security fixes, only when their pods are recreated.",
         )
         .key(KeyKind::Revision, &revision.name)
         .impact(Impact { namespaces, workloads: stale.len(), pods })
@@ -191,7 +191,7 @@ static UNHEALTHY: Check = Check {
 The container `istio-proxy` of running pods is not ready, cannot start, was killed for lack of memory within the last day, or keeps being restarted. A pod whose proxy is not ready gets no traffic from Services, and with a native sidecar the application is not even started.
 
 ## Why it happens on AKS
-A new proxy becomes ready once istiod has given it a certificate and configuration: no istiod, or a NetworkPolicy in front of its port 15012, keeps it waiting. A proxy that knows every Service of a large cluster needs more memory than its limit (1 GiB unless annotations say otherwise). An application that holds one of the proxy's ports keeps it from starting.
+A new proxy becomes ready once istiod has given it a certificate and configuration: no istiod, or a NetworkPolicy in front of its port 15012, keeps it waiting. A proxy that gets the configuration of every Service of a large cluster needs more memory than its limit (1 GiB unless annotations say otherwise). An application that holds one of the proxy's ports keeps it from starting.
 
 ## How we know
 The state of the container `istio-proxy`, among containers or init containers: ready or not, why it waits, how it ended, how often it was restarted. The first five minutes of a pod do not count; it is an error when no pod of the workload has a working proxy.
@@ -238,8 +238,10 @@ fn unhealthy(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         };
         let of = format!("{} of {}", troubled.len(), count(workload.pods.len(), "pod"));
         let detail = match down {
-            0 => "It works again; each time its pod drops the traffic it had.",
-            _ if down == workload.pods.len() => "None of its pods gets traffic from Services.",
+            0 => "It works at the moment, but each restart of the proxy cuts the connections of its pod.",
+            _ if down == workload.pods.len() => {
+                "None of its pods gets traffic from Services: it is down for its callers."
+            }
             _ => "These pods get no traffic from Services.",
         };
         let mut finding =
@@ -294,14 +296,14 @@ fn inspect(workload: &Workload<'_>, pod: &Pod, trouble: &Trouble<'_>, out_of_mem
     if proxy_state::status(pod).is_some_and(|status| status.state.running.is_some()) {
         steps.push(Step::command(
             Risk::Read,
-            "shows what its proxy waits for",
+            "shows its log; a line \"Envoy proxy is NOT ready\" says what is missing",
             ["kubectl", "logs", name, "-n", namespace, "-c", PROXY_CONTAINER, "--tail=50"],
         ));
     }
     if trouble.restarts > 0 {
         steps.push(Step::command(
             Risk::Read,
-            "shows how its proxy ended last time",
+            "shows the log of its proxy before the last restart",
             ["kubectl", "logs", name, "-n", namespace, "-c", PROXY_CONTAINER, "--tail=50", "--previous"],
         ));
     }
@@ -333,13 +335,17 @@ fn set_resources(workload: &Workload<'_>, pod: &Pod, what: &str, memory_limit: O
         .collect();
     if !matches!(workload.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
         let list: Vec<_> = values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-        return Step::text(Risk::Change, format!("annotations of its pod template: {}", list.join(", ")));
+        return Step::text(Risk::Change, format!("set all four annotations on its pod template: {}", list.join(", ")));
     }
     let patch = serde_json::json!({"spec": {"template": {"metadata": {"annotations": values}}}}).to_string();
     let kind = workload.kind.to_lowercase();
     let command =
         ["kubectl", "patch", &kind, &workload.name, "-n", workload.namespace, "--type", "merge", "-p", &patch];
-    Step::command(Risk::Change, format!("{what}, and replaces its pods; all four belong together"), command)
+    Step::command(
+        Risk::Change,
+        format!("{what}, and replaces its pods; set all four, as one alone drops the others' defaults"),
+        command,
+    )
 }
 
 /// A proxy without any traffic already uses some 40 MiB; Microsoft measured 72 MB at 1000 requests per second
@@ -355,7 +361,7 @@ static RESOURCES: Check = Check {
     inputs: WORKLOADS,
     uses: OWNERS,
     docs: "## What it means
-The sidecars of a workload lack requests or a memory limit, or may use less than 64 MiB. Without requests the scheduler plans no room for them, an autoscaler by utilisation cannot compute, and their pods are evicted early. With too little memory the proxy is killed.
+The sidecars of a workload lack requests or a memory limit, or may use less than 64 MiB. Without requests the scheduler plans no room for them, an autoscaler on utilization does not work, and their pods are evicted early. With too little memory the proxy is killed.
 
 ## Why it happens on AKS
 The add-on gives every sidecar requests of 100m and 128Mi and limits of 2 CPUs and 1Gi. As soon as a pod template has one of the annotations `sidecar.istio.io/proxyCPU`, `proxyMemory`, `proxyCPULimit` or `proxyMemoryLimit`, all four defaults are gone and only what the annotations say is left.
@@ -401,15 +407,21 @@ fn resources(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 limit,
                 "at least 64 MiB",
                 what,
-                "A proxy that needs more is killed, and its pod's traffic with it.",
+                "A proxy that needs more is killed, and its pod loses its connections.",
             )
         } else if annotated && !missing.is_empty() {
             let what = format!("its proxies have no {} request", missing.join(" and no "));
-            let detail = "The scheduler plans no room for them, and an autoscaler by utilisation cannot compute.";
+            let detail = "Their nodes may be overbooked, their pods are evicted early, and an autoscaler on utilization does not work.";
             ("requests", format!("no {}", missing.join(", no ")), "CPU and memory", what, detail)
         } else if annotated && own.memory_limit.is_none() {
             let what = "its proxies have no memory limit".to_owned();
-            ("limits.memory", "absent".to_owned(), "a limit", what, "A proxy that grows takes the memory of its node.")
+            (
+                "limits.memory",
+                "absent".to_owned(),
+                "a limit",
+                what,
+                "A proxy that grows can take all the memory of its node.",
+            )
         } else {
             continue;
         };
@@ -433,7 +445,7 @@ fn resources(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             finding = finding.key(KeyKind::Object, memory_key(workload));
         }
         let limit = little.map(|_| "1Gi");
-        let step = set_resources(workload, pod, "gives its proxies requests and limits", limit);
+        let step = set_resources(workload, pod, "sets requests and limits of its proxies", limit);
         verdict.findings.push(finding.remedy(Remedy::new("set all four annotations", vec![step])));
     }
     Ok(verdict)

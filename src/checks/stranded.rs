@@ -8,7 +8,7 @@ use super::injection::opts_out;
 use super::remedies::{count, label_namespace, restart, subject, unlabel_namespace, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Verdict};
-use crate::mesh::injection::{INJECTION, Reason};
+use crate::mesh::injection::{INJECT, INJECTION, Reason};
 use crate::mesh::proxy::{PROXY_CONTAINER, ProxyKind};
 use crate::mesh::workload::Workload;
 use crate::snapshot::SourceId;
@@ -92,11 +92,11 @@ Restart the workload.
                 continue;
             }
             let oldest = workload.pods.iter().filter(|(_, p)| p.is_none()).filter_map(|(pod, _)| pod.metadata.creation_timestamp).min();
-            let by = workload.next.revision.clone().unwrap_or_else(|| "an injector".to_owned());
+            let by = workload.next.revision.clone().unwrap_or_else(|| "an istiod".to_owned());
             let mut finding = Finding::new(
                 subject(workload),
                 format!("{}: {bare} of {} without a sidecar", label(workload), count(workload.pods.len(), "pod")),
-                format!("They are outside the mesh; after a restart {by} adds one."),
+                format!("They are outside the mesh: no mutual TLS, no mesh policies. After a restart {by} adds the sidecar."),
             )
             .key(KeyKind::Workload, workload_key(workload))
             .key(KeyKind::Namespace, workload.namespace)
@@ -107,10 +107,10 @@ Restart the workload.
                 object(workload),
                 format!("pods with container {PROXY_CONTAINER}"),
                 format!("{} of {}", workload.injected_pods(), workload.pods.len()),
-                Some("all"),
+                Some(&format!("{0} of {0}", workload.pods.len())),
             );
             if let Some(oldest) = oldest {
-                finding = finding.evidence(SourceId::Pods, object(workload), "created", oldest.strftime("%Y-%m-%d %H:%M UTC").to_string(), None);
+                finding = finding.evidence(SourceId::Pods, object(workload), "oldest pod without it, created", oldest.strftime("%Y-%m-%d %H:%M UTC").to_string(), None);
             }
             verdict.findings.push(finding);
         }
@@ -127,16 +127,16 @@ static PROXY_NOT_ASKED: Check = Check {
     inputs: VERDICTS,
     uses: VERDICTS_USE,
     docs: "## What it means
-Pods have a sidecar, but neither their namespace nor their template asks for one any more: the next restart takes them out of the mesh.
+Pods have a sidecar, but a new pod of the same workload would get none: the next restart takes them out of the mesh.
 
 ## Why it happens on AKS
-The namespace's label was removed, often to switch the mesh off, and the pods were not restarted.
+The label of the namespace was removed or the pod template opts out, often to switch the mesh off, and the pods were not restarted.
 
 ## How we know
 The selectors of the webhooks in the cluster and istiod's own rules are applied to the workload's pod template.
 
 ## What to do
-Label the namespace again, or restart the workload if it should be outside the mesh.
+If it should stay in the mesh, set the namespace's label again, or take out of the pod template what opts it out. If not, restart the workload.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-deploy-addon>",
@@ -178,12 +178,34 @@ Label the namespace again, or restart the workload if it should be outside the m
                 Reason::InjectionLabelVetoes => vec![unlabel_namespace(workload.namespace, INJECTION)],
                 _ => Vec::new(),
             };
-            steps.extend(restart([workload]));
-            verdict.findings.push(
+            let why = match workload.next.reason {
+                Reason::NotAsked => "neither its namespace nor its pod template asks for a sidecar",
+                Reason::InjectionLabelVetoes => "the label istio-injection of its namespace keeps istiod away",
+                Reason::LabelOptsOut | Reason::OptsOut(_) => "its pod template opts out",
+                Reason::Excluded(_) => "the webhook's selectors leave it out",
+                _ => "istiod's injection settings leave it out",
+            };
+            let keeps = !steps.is_empty();
+            if !keeps {
+                let first = match workload.next.reason {
+                    Reason::LabelOptsOut | Reason::OptsOut(_) => format!("remove {INJECT} from the pod template"),
+                    _ => format!("change this: {why}"),
+                };
+                steps.push(Step::text(Risk::Change, format!("to keep the sidecars, first {first}")));
+            }
+            steps.extend(restart([workload]).into_iter().map(|step| match keeps {
+                true => step,
+                false => Step { text: format!("or to leave the mesh: {}", step.text), ..step },
+            }));
+            let label_now = lens.namespace_labels(workload.namespace).and_then(|labels| labels.get("istio.io/rev"));
+            let opt_out = workload.template().and_then(|(meta, _)| {
+                Some((INJECT, meta.label(INJECT).or_else(|| meta.annotation(INJECT))?))
+            });
+            let mut finding =
                 Finding::new(
                     subject(workload),
-                    format!("{} has sidecars that its next restart takes away", label(workload)),
-                    format!("{} in the mesh now; nothing asks for a sidecar any more.", match sidecars { 1 => "1 pod is".to_owned(), n => format!("{n} pods are") }),
+                    format!("{}: the next restart removes its sidecars", label(workload)),
+                    format!("{} in the mesh now. New pods start outside it: {why}.", match sidecars { 1 => "1 pod is".to_owned(), n => format!("{n} pods are") }),
                 )
                 .key(KeyKind::Workload, workload_key(workload))
                 .key(KeyKind::Namespace, workload.namespace)
@@ -193,10 +215,13 @@ Label the namespace again, or restart the workload if it should be outside the m
                     SourceId::Namespaces,
                     format!("namespace/{}", workload.namespace),
                     "label istio.io/rev",
-                    lens.namespace_labels(workload.namespace).and_then(|l| l.get("istio.io/rev")).map_or("absent", String::as_str),
-                    Some(revision),
-                ),
-            );
+                    label_now.map_or("absent", String::as_str),
+                    label_now.is_none().then_some(revision),
+                );
+            if let Some((key, value)) = opt_out {
+                finding = finding.evidence(SourceId::Pods, object(workload), format!("pod template {key}"), value, None);
+            }
+            verdict.findings.push(finding);
         }
         Ok(verdict)
     },
@@ -229,16 +254,16 @@ static REFUSED: Check = Check {
         SourceId::WebhookConfigMaps,
     ],
     docs: "## What it means
-A workload wants more pods than it has, and the API server refuses to create them: the injecting webhook that selects them cannot be reached, and its failure policy is Fail.
+A workload wants more pods than it has, and the API server refuses to create them. It would ask the webhook of istiod that adds the sidecar, cannot reach it, and the webhook's failure policy is Fail.
 
 ## Why it happens on AKS
-istiod of that revision is not ready, its Service is gone, a tag points to a removed revision, or a network policy cuts port 15017 of istiod.
+istiod of that revision is not ready, its Service is gone, a tag points to a removed revision, or a network policy blocks istiod's port 15017.
 
 ## How we know
 The controller's events `FailedCreate` name the webhook. Without them, the webhook that selects the pod template has a Service without a ready endpoint.
 
 ## What to do
-Repair what the finding above it names; controllers retry by themselves, with growing pauses. A rollout restart retries at once.
+First repair istiod or its webhook: the finding above this one in the report says what is wrong with it. Kubernetes then retries by itself, with pauses that grow to about 16 minutes. A rollout restart retries at once.
 
 ## Sources
 <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#failure-policy>",
@@ -309,14 +334,18 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = Finding::new(
             subject(workload),
             if workload.missing() > 0 {
-                format!("{}: {} of {wanted} pods, the injector cannot be reached", label(workload), workload.pods.len())
+                format!(
+                    "{}: {} of {wanted} pods run, as istiod's webhook is unreachable",
+                    label(workload),
+                    workload.pods.len()
+                )
             } else {
-                format!("{}: its rollout is stuck, the injector cannot be reached", label(workload))
+                format!("{}: its rollout is stuck, as istiod's webhook is unreachable", label(workload))
             },
             if workload.missing() > 0 {
-                "Kubernetes refuses to create the missing ones."
+                "Kubernetes asks that webhook to add the sidecar, and refuses each new pod until it answers."
             } else {
-                "Kubernetes refuses to create its new pods; the old ones go on."
+                "Kubernetes refuses each new pod until that webhook answers; the old pods keep running."
             },
         )
         .key(KeyKind::Workload, workload_key(workload))
@@ -326,7 +355,7 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             object(workload),
             "pods",
             workload.pods.len().to_string(),
-            Some(&wanted.to_string()),
+            (workload.missing() > 0).then(|| wanted.to_string()).as_deref(),
         );
         if let Some(revision) = &workload.next.revision {
             finding = finding.key(KeyKind::Revision, revision);
@@ -348,13 +377,17 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
         let mut steps = vec![Step::command(
             Risk::Read,
-            "shows the refusals of this namespace",
+            "shows why Kubernetes refuses the pods of this namespace",
             ["kubectl", "get", "events", "-n", workload.namespace, "--field-selector", "reason=FailedCreate"],
         )];
+        steps.push(Step::text(
+            Risk::Read,
+            "first repair istiod or its webhook; Kubernetes then retries by itself, a restart retries at once",
+        ));
         steps.extend(restart([workload]));
         verdict
             .findings
-            .push(finding.remedy(Remedy::new("repair the injector, then let the controller try again", steps)));
+            .push(finding.remedy(Remedy::new("repair istiod or its webhook; the controller then tries again", steps)));
     }
     Ok(verdict)
 }

@@ -79,19 +79,19 @@ fn not_scraped(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let step = if exists {
         Step::command(
             Risk::Change,
-            "opens the agent's jobs, to add or to correct one",
+            "opens the agent's jobs in an editor: add the job of Microsoft's page, or correct it",
             ["kubectl", "edit", "configmap", JOBS, "-n", AGENT_NAMESPACE],
         )
     } else {
         Step::command(
             Risk::Change,
-            "creates it from a file called prometheus-config with the job of Microsoft's page",
+            "creates it from a file named prometheus-config that holds the job of Microsoft's page",
             ["kubectl", "create", "configmap", JOBS, "--from-file=prometheus-config", "-n", AGENT_NAMESPACE],
         )
     };
     let finding = Finding::new(
         Subject::new("ConfigMap", AGENT_NAMESPACE, JOBS),
-        "managed Prometheus collects no metrics of the sidecars",
+        "managed Prometheus collects no metrics from the sidecars",
         "istio_requests_total and the mesh's dashboards stay empty.",
     )
     .key(KeyKind::Object, format!("ConfigMap/{AGENT_NAMESPACE}/{JOBS}"))
@@ -138,7 +138,7 @@ static STRICT_WITHOUT_MERGE: Check = Check {
         SourceId::SystemConfigMaps,
     ],
     docs: "## What it means
-Pods say that Prometheus shall read their metrics at the application's own port, their namespace takes mutual TLS only, and Prometheus is outside the mesh. The sidecar closes its connections: the metrics of these pods are missing.
+Annotations of pods tell Prometheus to read their metrics at the application's own port, their namespace accepts only mutual TLS, and Prometheus is outside the mesh. The sidecar closes its connections: the metrics of these pods are missing.
 
 ## Why it happens on AKS
 Normally the injector redirects the annotations to the sidecar's port 15020, which answers in plain text with the metrics of both. That is switched off by `enablePrometheusMerge: false` in the mesh configuration, or by the annotation `prometheus.istio.io/merge-metrics: \"false\"` on the pods.
@@ -199,10 +199,10 @@ fn unreachable_metrics(namespace: &str, found: &[(&Workload<'_>, &str)], mesh_wi
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
         format!(
-            "namespace {namespace}: strict mutual TLS keeps Prometheus from metrics of {}",
+            "namespace {namespace}: strict mutual TLS blocks Prometheus from metrics of {}",
             names(workloads.iter().map(|w| w.name.as_str()))
         ),
-        "Prometheus asks their own ports in plain text; the sidecar closes the connection.",
+        "Prometheus scrapes in plain text; the sidecar closes the connection, so these metrics are missing.",
     )
     .key(KeyKind::Namespace, namespace)
     .impact(impact(&workloads))
@@ -212,14 +212,14 @@ fn unreachable_metrics(namespace: &str, found: &[(&Workload<'_>, &str)], mesh_wi
             Step::text(
                 Risk::Change,
                 if mesh_wide {
-                    "remove enablePrometheusMerge: false from the shared mesh configuration"
+                    "remove enablePrometheusMerge: false from the ConfigMap istio-shared-configmap-REVISION in aks-istio-system"
                 } else {
                     "remove the annotation prometheus.istio.io/merge-metrics: \"false\" from the pod templates"
                 },
             ),
             Step::text(
                 Risk::Change,
-                "or add the annotation traffic.sidecar.istio.io/excludeInboundPorts with the port",
+                "or annotate the pod templates: traffic.sidecar.istio.io/excludeInboundPorts: \"PORT\", their metrics port",
             ),
         ]
         .into_iter()
@@ -232,7 +232,7 @@ fn unreachable_metrics(namespace: &str, found: &[(&Workload<'_>, &str)], mesh_wi
             format!("{namespace}/{}/{}", workload.kind.to_lowercase(), workload.name),
             "annotation prometheus.io/port",
             *port,
-            Some("15020, the sidecar's"),
+            Some("15020, where the sidecar answers"),
         );
     }
     finding
@@ -287,8 +287,8 @@ fn traces_to_nobody(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let name = if config.shared.is_some() { shared.clone() } else { managed_name(&config.revision) };
         let mut finding = Finding::new(
             Subject::new("ConfigMap", SYSTEM_NAMESPACE, name.as_str()),
-            format!("traces of {} go to {}, which is not there", config.revision, first.service),
-            format!("No Service {} is in {SYSTEM_NAMESPACE}; the sidecars drop their traces.", first.service),
+            format!("traces of {} are sent to {}, which does not exist", config.revision, first.service),
+            format!("There is no Service {} in {SYSTEM_NAMESPACE}: the sidecars drop all traces.", first.service),
         )
         .key(KeyKind::Revision, &config.revision)
         .key(KeyKind::Object, format!("ConfigMap/{SYSTEM_NAMESPACE}/{name}"))
@@ -297,12 +297,12 @@ fn traces_to_nobody(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 Step::command(
                     Risk::Read,
-                    "shows which Services are there",
+                    "shows which Services exist there",
                     ["kubectl", "get", "services", "-n", SYSTEM_NAMESPACE],
                 ),
                 Step::command(
                     Risk::Change,
-                    "opens the shared configuration, for extensionProviders and defaultProviders; create it where it is not there",
+                    "opens the mesh settings in an editor: set extensionProviders and defaultProviders; create it if it is missing",
                     ["kubectl", "edit", "configmap", &shared, "-n", SYSTEM_NAMESPACE],
                 ),
             ],

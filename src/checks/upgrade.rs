@@ -78,16 +78,16 @@ Move namespaces and workloads (UPG02 and UPG03 list what is left), then complete
         let since = days.map_or_else(String::new, |days| format!(" for {}", count(usize::try_from(days).unwrap_or_default(), "day")));
         let finding = Finding::new(
             Subject::cluster("Revision", new.name.clone()),
-            format!("an upgrade from {} to {} is open{since}", old.name, new.name),
-            format!("Both revisions run until it is completed or rolled back.{}", ends(lens, &old.name)),
+            format!("an upgrade from {} to {} has been open{since}", old.name, new.name),
+            format!("Until it is completed or rolled back, both revisions run, and no other upgrade can start.{}", ends(lens, &old.name)),
         )
         .key(KeyKind::Revision, &old.name)
         .at_most(if long { Severity::Warning } else { Severity::Info })
         .remedy(Remedy::new(
             "complete it once nothing is left on the old revision, or roll back",
             vec![
-                end_upgrade("complete", format!("removes {}; what is still on it drops out of the mesh", old.name)),
-                end_upgrade("rollback", format!("or instead: removes {}", new.name)),
+                end_upgrade("complete", format!("removes {}; first move all workloads off it, or they drop out of the mesh", old.name)),
+                end_upgrade("rollback", format!("or instead: removes {}; first move all workloads off that one", new.name)),
             ],
         ))
         .evidence(
@@ -117,7 +117,7 @@ static NAMESPACES_ON_OLD: Check = Check {
     ],
     uses: &[SourceId::WebhookServices, SourceId::WebhookEndpoints],
     docs: "## What it means
-An upgrade is open and namespaces still point to the old revision, by label or by tag. When the upgrade is completed they get no sidecars any more.
+An upgrade is open and namespaces still point to the old revision, by label or by tag. Once the upgrade is completed, new pods there get no sidecar.
 
 ## Why it happens on AKS
 Labels and tags are not moved by `az`.
@@ -156,8 +156,8 @@ Move each namespace's label, or the tag, to the new revision, then restart its w
         }
         let mut finding = Finding::new(
             Subject::cluster("Revision", old.name.clone()),
-            format!("{} still point to {}", count(on_old.len(), "namespace"), old.name),
-            format!("{}. They drop out of the mesh when the upgrade is completed.", names(on_old.iter().copied())),
+            format!("{} still {} to {}", count(on_old.len(), "namespace"), if on_old.len() == 1 { "points" } else { "point" }, old.name),
+            format!("{}. If the upgrade is completed now, new pods there get no sidecar.", names(on_old.iter().copied())),
         )
         .key(KeyKind::Revision, &old.name)
         .impact(Impact { namespaces: on_old.len(), ..Impact::default() })
@@ -196,7 +196,7 @@ static PODS_ON_OLD: Check = Check {
     inputs: WITH_WORKLOADS,
     uses: crate::engine::lens::OWNERS,
     docs: "## What it means
-An upgrade is open and pods still run sidecars of the old revision. When the upgrade is completed their istiod is gone.
+An upgrade is open and pods still run sidecars of the old revision. Completing the upgrade removes their istiod.
 
 ## Why it happens on AKS
 A sidecar changes only when its pod is created anew.
@@ -219,14 +219,19 @@ Move the namespaces first (UPG02), then restart these workloads.
             verdict.findings.push(workloads_finding(
                 &old.name,
                 &on_old,
-                |workloads, pods| format!("{workloads} ({pods}) still run sidecars of {}", old.name),
-                "They keep working; completing the upgrade takes their istiod away.",
+                |workloads, pods| format!("{workloads} ({pods}) still {} sidecars of {}", run(workloads), old.name),
+                "They work now. Completing the upgrade removes their istiod, and within a day their calls fail.",
                 restart(on_old.iter().copied()),
             ));
         }
         Ok(verdict)
     },
 };
+
+/// The verb for `1 workload` or `2 workloads`.
+fn run(workloads: &str) -> &'static str {
+    if workloads == "1 workload" { "runs" } else { "run" }
+}
 
 fn workloads_finding<'a>(
     revision: &str,
@@ -278,7 +283,7 @@ static PODS_ON_ABSENT: Check = Check {
         SourceId::WebhookEndpoints,
     ],
     docs: "## What it means
-Pods run sidecars of a revision whose istiod is gone. Their configuration is frozen, and their certificates end 24 hours after the last renewal: then calls between them and the rest of the mesh fail.
+Pods run sidecars of a revision whose istiod is gone. They get no new configuration, so no new routes and endpoints. Their certificates expire 24 hours after the last renewal: then calls between them and the rest of the mesh fail.
 
 ## Why it happens on AKS
 An upgrade was completed or rolled back while workloads were still on the other revision. `az` does not check that.
@@ -328,8 +333,10 @@ fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = workloads_finding(
             &revision,
             &workloads,
-            |workloads, pods| format!("{workloads} ({pods}) run sidecars of {revision}, which is not installed"),
-            "Their configuration is frozen; their certificates end 24 hours after the last renewal, then their calls fail.",
+            |workloads, pods| {
+                format!("{workloads} ({pods}) {} sidecars of {revision}, which is not installed", run(workloads))
+            },
+            "They get no new routes or endpoints. Within 24 hours their certificates expire, and their calls fail.",
             steps,
         );
         finding = finding.evidence(

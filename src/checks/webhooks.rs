@@ -59,8 +59,8 @@ Let AKS write it again.
             verdict.findings.push(
                 Finding::new(
                     Subject::cluster("Revision", name.clone()),
-                    format!("revision {name} has no injecting webhook"),
-                    "New pods in its namespaces get no sidecar, and Kubernetes says nothing about it.",
+                    format!("revision {name} has no webhook that adds sidecars"),
+                    "New pods in its namespaces start without a sidecar, outside the mesh. Kubernetes reports no error.",
                 )
                 .key(KeyKind::Revision, name)
                 .remedy(Remedy::new("let AKS write the webhook again", vec![reconcile("writes the webhook again")]))
@@ -86,7 +86,7 @@ static SERVICE_GONE: Check = Check {
     inputs: INPUTS,
     uses: BLAST,
     docs: "## What it means
-An injecting webhook, mostly that of a tag, calls a Service that does not exist. Its failure policy is Fail, so the API server refuses every new pod it selects; running pods go on until they are restarted.
+A webhook that adds sidecars calls a Service that does not exist. Mostly it is that of a tag: another name for a revision, which namespaces can have in `istio.io/rev`. Its failure policy is Fail, so the API server refuses every new pod it selects; running pods go on until they are restarted.
 
 ## Why it happens on AKS
 `istioctl tag set` copies the Service of the revision at that moment. When the revision is removed, by completing or rolling back an upgrade, the tag still points there.
@@ -95,7 +95,7 @@ An injecting webhook, mostly that of a tag, calls a Service that does not exist.
 The webhook's Service reference is compared with the Services of its namespace.
 
 ## What to do
-Point the tag to an installed revision. A webhook of a removed revision that nothing uses is deleted.
+Point the tag to an installed revision. Delete the webhook of a removed revision.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-upgrade>, <https://istio.io/latest/docs/setup/upgrade/canary/>",
@@ -120,18 +120,23 @@ fn service_gone(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let what = injector.tag.as_ref().map_or_else(|| name.to_owned(), |tag| format!("of tag {tag}"));
         let detail = match (injector.fails_closed(), used.is_empty()) {
             (true, false) => format!(
-                "New pods in {} cannot start; running ones go on until they are restarted.",
+                "Kubernetes refuses all new pods in {}. Running pods go on until they are restarted.",
                 names(used.iter().copied())
             ),
-            (true, true) => "No namespace uses it now; the first one that does cannot start pods.".to_owned(),
-            (false, _) => "New pods that it selects get no sidecar, and Kubernetes says nothing about it.".to_owned(),
+            (true, true) => {
+                "No namespace uses it now. In the first one that does, Kubernetes refuses all new pods.".to_owned()
+            }
+            (false, _) => {
+                "New pods that it selects start without a sidecar, outside the mesh. Kubernetes reports no error."
+                    .to_owned()
+            }
         };
         let steps = match (&injector.tag, recommended(revisions), installed) {
             (Some(tag), Some(revision), _) => vec![set_tag(tag, revision)],
             (None, _, true) => vec![reconcile("writes the Service again")],
             _ => vec![Step::command(
                 Risk::Change,
-                "removes the webhook; pods it selects then start, without a sidecar of that revision",
+                "deletes the webhook; pods that it selects then start, but without a sidecar",
                 ["kubectl", "delete", "mutatingwebhookconfiguration", name],
             )],
         };
@@ -139,7 +144,7 @@ fn service_gone(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.findings.push(
             Finding::new(
                 webhook(injector),
-                format!("webhook {what} points to service {} in {}, which is gone", service.name, service.namespace),
+                format!("webhook {what} calls service {}, which is gone", service.name),
                 detail,
             )
             .at_most(severity)
@@ -190,7 +195,7 @@ static TAG_OF_ABSENT_REVISION: Check = Check {
     inputs: INPUTS,
     uses: &[SourceId::WebhookServices, SourceId::WebhookEndpoints],
     docs: "## What it means
-A tag says that it stands for a revision that is not installed, although the Service it calls still exists. Tools that read the tag, and people, are misled; the next clean-up of that Service stops pods from starting.
+A tag is another name for a revision, which namespaces can have in `istio.io/rev`; it is a webhook of its own. This one names a revision that is not installed, although the Service it calls still exists. That misleads people and tools, and once that Service is removed, new pods are refused.
 
 ## Why it happens on AKS
 The tag's webhook was edited by hand, or half of a removed revision is left.
@@ -218,8 +223,8 @@ Set the tag again.
             verdict.findings.push(
                 Finding::new(
                     webhook(tag.injector),
-                    format!("tag {} stands for revision {}, which is not installed", tag.name, tag.revision),
-                    "It still works, by what is left of that revision.",
+                    format!("tag {} names revision {}, which is not installed", tag.name, tag.revision),
+                    "It still works through the Service it calls; once that is removed, Kubernetes refuses new pods.",
                 )
                 .key(KeyKind::Webhook, tag.injector.name())
                 .key(KeyKind::Revision, &tag.revision)

@@ -107,7 +107,7 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 }
 
 fn ends(status: &ContainerStatus) -> impl Iterator<Item = &Terminated> {
-    status.state.terminated.iter().chain(&status.last_state.terminated)
+    status.state.terminated.as_deref().into_iter().chain(status.last_state.terminated.as_deref())
 }
 
 /// The newest end of a container of a pod that runs again, when that was within the last hour.
@@ -115,7 +115,7 @@ fn ends(status: &ContainerStatus) -> impl Iterator<Item = &Terminated> {
 pub fn recent_restart(pod: &Pod, now: Timestamp) -> Option<&Terminated> {
     let restarted = pod.status.container_statuses.iter().filter(|status| status.restart_count > 0);
     restarted
-        .filter_map(|status| status.last_state.terminated.as_ref())
+        .filter_map(|status| status.last_state.terminated.as_deref())
         .filter(|end| is_within(end.finished_at, now, RECENT_SECONDS))
         .max_by_key(|end| end.finished_at)
 }

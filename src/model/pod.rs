@@ -14,6 +14,9 @@ use super::{Meta, Resources, nullable};
 pub const KEPT_ENV: [&str; 5] =
     ["CA_ADDR", "ENABLE_NATIVE_SIDECARS", "PILOT_CERT_PROVIDER", "PROXY_CONFIG", "REVISION"];
 
+/// Conditions of pods that verdicts need. There are thousands of pods, and each has five or more.
+pub const KEPT_CONDITIONS: [&str; 3] = ["PodReadyToStartContainers", "PodScheduled", "Ready"];
+
 /// A Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod {
@@ -147,8 +150,8 @@ pub struct PodStatus {
     /// Text for people, such as what an evicted pod used too much of.
     #[serde(default, deserialize_with = "nullable")]
     pub message: String,
-    /// Conditions.
-    #[serde(default, deserialize_with = "nullable")]
+    /// Conditions in [`KEPT_CONDITIONS`]; all others are dropped while decoding.
+    #[serde(default, deserialize_with = "kept_conditions")]
     pub conditions: Vec<Condition>,
     /// State of containers.
     #[serde(default, deserialize_with = "nullable")]
@@ -205,13 +208,13 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// Why it waits.
     #[serde(default, deserialize_with = "nullable")]
-    pub waiting: Option<Waiting>,
+    pub waiting: Option<Box<Waiting>>,
     /// Since when it runs.
     #[serde(default, deserialize_with = "nullable")]
     pub running: Option<Running>,
     /// How it ended.
     #[serde(default, deserialize_with = "nullable")]
-    pub terminated: Option<Terminated>,
+    pub terminated: Option<Box<Terminated>>,
 }
 
 /// A waiting container.
@@ -370,18 +373,25 @@ fn secret_store_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     deserializer.deserialize_any(Stores)
 }
 
+fn kept_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
+    let mut conditions = Option::<Vec<Condition>>::deserialize(deserializer)?.unwrap_or_default();
+    conditions.retain(|condition| KEPT_CONDITIONS.contains(&condition.kind.as_str()));
+    conditions.shrink_to_fit();
+    Ok(conditions)
+}
+
 fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Port {
+    struct Port<'a> {
         #[serde(default)]
-        container_port: Option<u16>,
-        #[serde(default)]
-        protocol: Option<String>,
+        container_port: Option<i64>,
+        #[serde(default, borrow)]
+        protocol: Option<Cow<'a, str>>,
     }
-    let ports = Option::<Vec<Port>>::deserialize(deserializer)?.unwrap_or_default();
+    let ports = Option::<Vec<Port<'de>>>::deserialize(deserializer)?.unwrap_or_default();
     let tcp = ports.into_iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-    Ok(tcp.filter_map(|port| port.container_port).collect())
+    Ok(tcp.filter_map(|port| u16::try_from(port.container_port?).ok()).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Kubernetes quantities such as `500m`, `2Gi`, `1.5`
 //! (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
 
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// CPU and memory of a container, as numbers: thousandths of a core, and bytes.
@@ -26,8 +29,8 @@ struct Raw {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Amounts {
-    cpu: serde_json::Value,
-    memory: serde_json::Value,
+    cpu: Amount,
+    memory: Amount,
 }
 
 impl<'de> Deserialize<'de> for Resources {
@@ -35,31 +38,80 @@ impl<'de> Deserialize<'de> for Resources {
         let raw = Option::<Raw>::deserialize(deserializer)?.unwrap_or_default();
         let (requests, limits) = (raw.requests.unwrap_or_default(), raw.limits.unwrap_or_default());
         Ok(Self {
-            cpu_request: milli(&requests.cpu),
-            memory_request: whole(&requests.memory),
-            cpu_limit: milli(&limits.cpu),
-            memory_limit: whole(&limits.memory),
+            cpu_request: requests.cpu.milli(),
+            memory_request: requests.memory.whole(),
+            cpu_limit: limits.cpu.milli(),
+            memory_limit: limits.memory.whole(),
         })
     }
 }
 
-fn milli(value: &serde_json::Value) -> Option<u64> {
-    scaled(value, 1000.0)
+/// An amount as a plain number; one that cannot be read counts as absent, so that it does not cost the pod.
+#[derive(Default)]
+struct Amount(Option<f64>);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Amount, E> {
+                Ok(Amount(parse(text)))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Amount, E> {
+                Ok(Amount(Some(number as f64)))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Amount, E> {
+                Ok(Amount(Some(number as f64)))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Amount, E> {
+                Ok(Amount(Some(number)))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Amount, E> {
+                Ok(Amount(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Amount, E> {
+                Ok(Amount(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Amount, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Amount(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Amount(None))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
 }
 
-fn whole(value: &serde_json::Value) -> Option<u64> {
-    scaled(value, 1.0)
-}
+impl Amount {
+    /// In thousandths, rounded up, as Kubernetes does with fractions of its smallest unit.
+    fn milli(&self) -> Option<u64> {
+        self.scaled(1000.0)
+    }
 
-/// An unreadable amount counts as absent: it must not cost the pod.
-fn scaled(value: &serde_json::Value, factor: f64) -> Option<u64> {
-    let number = match value {
-        serde_json::Value::String(text) => parse(text)?,
-        serde_json::Value::Number(number) => number.as_f64()?,
-        _ => return None,
-    } * factor;
-    // Rounded up, as Kubernetes does with fractions of its smallest unit.
-    (0.0..=u64::MAX as f64).contains(&number).then_some((number - 1e-9).ceil() as u64)
+    fn whole(&self) -> Option<u64> {
+        self.scaled(1.0)
+    }
+
+    fn scaled(&self, factor: f64) -> Option<u64> {
+        let number = self.0? * factor;
+        (0.0..=u64::MAX as f64).contains(&number).then_some((number - 1e-9).ceil() as u64)
+    }
 }
 
 /// A quantity as a plain number: `500m` → 0.5, `2Gi` → 2147483648.

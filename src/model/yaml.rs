@@ -56,8 +56,9 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 /// # Errors
 /// When it does not parse.
 pub fn to_json(text: &str) -> Result<serde_json::Value, YamlError> {
-    // Not all JSON is YAML: keys are no longer than 1024 characters there.
-    from_str(text).map(plain).or_else(|error| serde_json::from_str(text).map_err(|_| error))
+    // JSON is read as JSON, not as the YAML that it nearly is: bundles hold it, and YAML folds some of its characters
+    // (U+0085) and has no keys longer than 1024.
+    serde_json::from_str(text).or_else(|_| from_str(text).map(plain))
 }
 
 fn plain(value: serde_yaml::Value) -> serde_json::Value {

@@ -34,10 +34,10 @@ pub(super) static HIDDEN_NAMESPACES: Check = Check {
     ],
     uses: OWNERS,
     docs: "## What it means
-The mesh configuration tells istiod to look only at namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource of that namespace and writes no root certificate there: calls to its Services are in plain text (with `REGISTRY_ONLY` they fail), its policies and routes do not apply, and pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
+The mesh configuration tells istiod to watch only namespaces with certain labels (`discoverySelectors`), and a namespace with sidecars has none of them. istiod then knows no Service and no Istio resource there: calls to its Services are in plain text (with `REGISTRY_ONLY` they fail), and its policies and routes do not apply. It also writes no root certificate there, so pods in a new namespace wait for the ConfigMap `istio-ca-root-cert`.
 
 ## Why it happens on AKS
-`discoverySelectors` is a supported way to save memory in istiod and the sidecars. Injection does not ask it: the label `istio.io/rev` brings the sidecar, whether the namespace is selected or not.
+`discoverySelectors` is a supported way to save memory in istiod and the sidecars. It does not affect injection: the label `istio.io/rev` brings the sidecar, whether the namespace is selected or not.
 
 ## How we know
 The selectors in force for a revision are evaluated against the labels of each namespace that has pods with a sidecar of that revision. One matching selector is enough; no selectors at all mean every namespace.
@@ -93,8 +93,8 @@ fn hidden(config: &MeshConfig<'_>, namespace: &str, workloads: &[&Workload<'_>])
     let observed = config.get("discoverySelectors").map(Value::to_string).unwrap_or_default();
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
-        format!("namespace {namespace} has sidecars but the discovery selectors leave it out"),
-        "istiod knows no Service and no Istio resource there; its policies do not apply, calls to it are in plain text.",
+        format!("namespace {namespace} has sidecars, but discoverySelectors leave it out"),
+        "istiod does not watch it: its Istio policies do not apply, and calls to its Services are in plain text.",
     )
     .related(&Subject::new("ConfigMap", SYSTEM_NAMESPACE, map.as_str()), "sets the selectors")
     .key(KeyKind::Namespace, namespace)
@@ -111,10 +111,10 @@ fn hidden(config: &MeshConfig<'_>, namespace: &str, workloads: &[&Workload<'_>])
             show(&map),
             Step::command(
                 Risk::Change,
-                "makes the namespace one that the selectors take in",
+                "gives the namespace a label that the selectors ask for",
                 ["kubectl", "label", "namespace", namespace, "<label>=<value>"],
             ),
-            edit(&map, "or instead: opens the selectors"),
+            edit(&map, "or instead: opens the selectors, to widen them"),
         ],
     ))
     .evidence(
@@ -122,7 +122,7 @@ fn hidden(config: &MeshConfig<'_>, namespace: &str, workloads: &[&Workload<'_>])
         place(&map),
         "discoverySelectors",
         observed,
-        Some("a selector that takes in the namespace"),
+        Some("a selector that matches the namespace"),
     )
     .evidence(
         SourceId::Pods,
@@ -146,13 +146,13 @@ pub(super) static NOTHING_REGISTERED: Check = Check {
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::SystemConfigMaps, SourceId::ServiceEntries],
     uses: &[],
     docs: "## What it means
-The mesh configuration lets sidecars call only hosts that Istio knows (`outboundTrafficPolicy: REGISTRY_ONLY`), and no ServiceEntry makes any host outside the cluster known. Every call that leaves the cluster is answered by the sidecar with 502, or its connection is closed.
+The mesh configuration lets sidecars call only hosts that Istio knows (`outboundTrafficPolicy: REGISTRY_ONLY`), and no ServiceEntry makes any host outside the cluster known. For every call that leaves the cluster the sidecar answers 502 or closes the connection.
 
 ## Why it happens on AKS
-The setting is copied from a hardening guide; the ServiceEntries that belong to it are forgotten, or were in a cluster before this one.
+The setting was copied from a hardening guide, and the ServiceEntries were forgotten or left in an earlier cluster.
 
 ## How we know
-The mode in force for a revision, and the number of ServiceEntries in the examined namespaces. It is an info: a mesh that shall call nothing outside is set up like this on purpose.
+The mode in force for a revision, and the number of ServiceEntries in the examined namespaces. It is an info: a mesh that must not call anything outside is set up like this on purpose.
 
 ## What to do
 Create a ServiceEntry for each outside host that workloads call, or allow all of them (`mode: ALLOW_ANY`).
@@ -178,15 +178,15 @@ Create a ServiceEntry for each outside host that workloads call, or allow all of
                     &name,
                     SYSTEM_NAMESPACE,
                     &config.revision,
-                    format!("{name} allows only known hosts, but no ServiceEntry makes any known"),
-                    "Sidecars refuse every call that leaves the cluster.",
+                    format!("{name} blocks all outside hosts: no ServiceEntry"),
+                    "Sidecars refuse every call to a host outside the cluster.",
                 )
                 .remedy(Remedy::new(
                     "create a ServiceEntry for each outside host, if workloads call any",
                     vec![
                         Step::command(
                             Risk::Read,
-                            "shows ServiceEntries",
+                            "shows the ServiceEntries",
                             ["kubectl", "get", "serviceentries.networking.istio.io", "-A"],
                         ),
                         edit(&name, "or instead: opens it, to set mode ALLOW_ANY"),

@@ -22,13 +22,13 @@ pub(super) static UNREAD: Check = Check {
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::SystemConfigMaps, SourceId::SharedConfigMaps],
     uses: &[],
     docs: "## What it means
-A ConfigMap is meant to hold mesh settings, but no istiod reads it: its name does not end with a revision, or it is in another namespace.
+A ConfigMap is meant to hold mesh settings, but istiod ignores it: it has the wrong name, or is in the wrong namespace.
 
 ## Why it happens on AKS
-Each revision's istiod reads exactly one ConfigMap of the user: `istio-shared-configmap-asm-X-Y` in `aks-istio-system`. A version (`1.28`), a tag or nothing at its end, or a namespace such as `istio-system` or `default`, makes it an ordinary ConfigMap.
+Each revision's istiod reads exactly one ConfigMap of yours: `istio-shared-configmap-asm-X-Y` in `aks-istio-system`. With a version (`1.28`), a tag or nothing at the end of its name, or in a namespace such as `istio-system` or `default`, it is an ordinary ConfigMap.
 
 ## How we know
-ConfigMaps in `aks-istio-system` whose names begin like the shared one, or that hold a key `mesh` under a similar name; and ConfigMaps with the exact name of an installed revision in any other examined namespace. Where the right one exists, too, this is an info only. Names of revisions that are not installed are another check's.
+ConfigMaps in `aks-istio-system` whose names begin like the shared one, or that hold a key `mesh` under a similar name; and ConfigMaps with the exact name of an installed revision in any other examined namespace. If the right one exists too, this is an info only. Names of revisions that are not installed are UPG07.
 
 ## What to do
 Create the ConfigMap under its right name, then delete the other one.
@@ -55,11 +55,7 @@ fn unread(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         }
         let Some(target) = target(&map.metadata.name, revisions) else { continue };
-        let finding = misplaced(
-            map,
-            target,
-            format!("{} is read by no istiod: its name does not end with a revision", map.metadata.name),
-        );
+        let finding = misplaced(map, target, format!("{} is ignored by istiod: wrong name", map.metadata.name));
         let others = revisions.iter().all(|revision| has_right(&revision.name));
         verdict.findings.push(if others { finding.at_most(Severity::Info) } else { finding });
     }
@@ -70,7 +66,7 @@ fn unread(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.examined += 1;
         let name = &map.metadata.name;
         let Some(revision) = revisions.iter().find(|revision| shared_name(&revision.name) == *name) else { continue };
-        let summary = format!("{name} is in namespace {}, where no istiod reads it", map.metadata.namespace);
+        let summary = format!("{name} is ignored: wrong namespace {}", map.metadata.namespace);
         let finding = misplaced(map, &revision.name, summary);
         verdict.findings.push(if has_right(&revision.name) { finding.at_most(Severity::Info) } else { finding });
     }
@@ -95,35 +91,41 @@ fn target<'r>(name: &str, revisions: &'r [Revision<'_>]) -> Option<&'r str> {
 fn misplaced(map: &ConfigMap, revision: &str, summary: String) -> Finding {
     let (name, namespace, right) = (&map.metadata.name, &map.metadata.namespace, shared_name(revision));
     let object = format!("{namespace}/configmap/{name}");
-    about(name, namespace, revision, summary, "Its settings are not in force.")
-        .key(KeyKind::Namespace, namespace)
-        .remedy(Remedy::new(
-            format!("move its settings to {right} in {SYSTEM_NAMESPACE}"),
-            vec![
-                Step::command(
-                    Risk::Read,
-                    "saves its settings as a file",
-                    ["kubectl", "get", "configmap", name, "-n", namespace, "-o", "go-template={{.data.mesh}}"],
-                ),
-                Step::command(
-                    Risk::Change,
-                    "creates the one that istiod reads from that file",
-                    ["kubectl", "create", "configmap", &right, "-n", SYSTEM_NAMESPACE, "--from-file=mesh=<file>"],
-                ),
-                Step::command(
-                    Risk::Change,
-                    "removes the one that nobody reads",
-                    ["kubectl", "delete", "configmap", name, "-n", namespace],
-                ),
-            ],
-        ))
-        .evidence(
-            if namespace == SYSTEM_NAMESPACE { SourceId::SystemConfigMaps } else { SourceId::SharedConfigMaps },
-            object,
-            "name and namespace",
-            format!("{name} in {namespace}"),
-            Some(&format!("{right} in {SYSTEM_NAMESPACE}")),
-        )
+    about(
+        name,
+        namespace,
+        revision,
+        summary,
+        format!("None of its settings are in force. istiod reads only {right} in {SYSTEM_NAMESPACE}."),
+    )
+    .key(KeyKind::Namespace, namespace)
+    .remedy(Remedy::new(
+        format!("move its settings to {right} in {SYSTEM_NAMESPACE}"),
+        vec![
+            Step::command(
+                Risk::Read,
+                "prints its settings; save them in a file",
+                ["kubectl", "get", "configmap", name, "-n", namespace, "-o", "go-template={{.data.mesh}}"],
+            ),
+            Step::command(
+                Risk::Change,
+                "creates, from that file, the ConfigMap that istiod reads",
+                ["kubectl", "create", "configmap", &right, "-n", SYSTEM_NAMESPACE, "--from-file=mesh=<file>"],
+            ),
+            Step::command(
+                Risk::Change,
+                "removes the ignored ConfigMap",
+                ["kubectl", "delete", "configmap", name, "-n", namespace],
+            ),
+        ],
+    ))
+    .evidence(
+        if namespace == SYSTEM_NAMESPACE { SourceId::SystemConfigMaps } else { SourceId::SharedConfigMaps },
+        object,
+        "name and namespace",
+        format!("{name} in {namespace}"),
+        Some(&format!("{right} in {SYSTEM_NAMESPACE}")),
+    )
 }
 
 pub(super) static EDITED: Check = Check {
@@ -135,16 +137,16 @@ pub(super) static EDITED: Check = Check {
     inputs: MESH_CONFIGS,
     uses: &[],
     docs: "## What it means
-Somebody edited the ConfigMap `istio-asm-X-Y`, which AKS manages. AKS undoes such edits, as a rule within two minutes; until then they are in force.
+Somebody edited the ConfigMap `istio-asm-X-Y`, which AKS manages. AKS undoes such edits, usually within two minutes; until then they are in force.
 
 ## Why it happens on AKS
-Istio's own pages say to edit the mesh configuration, and on AKS that ConfigMap looks like the place. It is not: settings of the user belong into `istio-shared-configmap-asm-X-Y`.
+Istio's own pages say to edit the mesh configuration, and on AKS that ConfigMap looks like the place. It is not: your settings belong into `istio-shared-configmap-asm-X-Y`.
 
 ## How we know
-The API server remembers who wrote an object last (`metadata.managedFields`). Here a person's tool, such as `kubectl`, wrote after the controller that AKS uses.
+The API server remembers who wrote an object last (`metadata.managedFields`). Here a tool such as `kubectl` wrote after the controller that AKS uses.
 
 ## What to do
-Put the settings into the shared ConfigMap, where the managed one does not set the same. The edit itself needs no undoing; if it stays for longer than a few minutes, reconcile the cluster.
+Put the settings into the shared ConfigMap; fields that AKS's own ConfigMap sets have no effect there (CFG05). The edit itself needs no undoing; if it stays for longer than a few minutes, reconcile the cluster.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-meshconfig#set-up-configuration-on-cluster>, <https://github.com/Azure/AKS/issues/5728>",
@@ -164,7 +166,7 @@ Put the settings into the shared ConfigMap, where the managed one does not set t
                     SYSTEM_NAMESPACE,
                     &config.revision,
                     format!("{name} was last written by {}; AKS will undo that", editor.manager),
-                    format!("It belongs to AKS. Settings of your own belong into {shared}."),
+                    format!("AKS manages it and undoes edits within minutes. Put your settings into {shared}."),
                 )
                 .remedy(Remedy::new(
                     format!("put the settings into {shared}"),
@@ -172,7 +174,7 @@ Put the settings into the shared ConfigMap, where the managed one does not set t
                         show(name),
                         Step::command(
                             Risk::Change,
-                            "opens the ConfigMap that is yours, where it exists",
+                            "opens your own ConfigMap; create it if it does not exist",
                             ["kubectl", "edit", "configmap", &shared, "-n", SYSTEM_NAMESPACE],
                         ),
                         reconcile("writes the managed ConfigMap again"),

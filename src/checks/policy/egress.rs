@@ -40,10 +40,10 @@ With `resolution: DNS` every proxy that sees a ServiceEntry resolves its names i
 A ServiceEntry is visible in all namespaces unless it says otherwise, and `resolution: DNS` is what most examples use.
 
 ## How we know
-For each proxy the names are counted that it resolves: those of ServiceEntries with `resolution: DNS` or `DNS_ROUND_ROBIN` that are visible in its namespace. Namespaces with a Sidecar resource are left out, because it limits what their proxies see; a Sidecar in `aks-istio-system` does so for all. From 100,000 names times proxies on this is a warning: at a life time of 30 seconds they are about 3,300 lookups a second, half of what one CoreDNS pod was measured to answer for outside names.
+For each proxy the names are counted that it resolves: those of ServiceEntries with `resolution: DNS` or `DNS_ROUND_ROBIN` that are visible in its namespace. Namespaces with a Sidecar resource are left out, because it limits what their proxies see; a Sidecar in `aks-istio-system` does so for all. From 100,000 names times proxies on this is a warning: with DNS answers that live 30 seconds they are about 3,300 lookups a second, half of what one CoreDNS pod was measured to answer for outside names.
 
 ## What to do
-Use `resolution: NONE` where the application resolves the name itself, which is the usual case (not for egress gateways). Limit the others with `exportTo: [\".\"]` to their own namespace, and let names live longer where they are your own.
+Use `resolution: NONE` where the application resolves the name itself, which is the usual case (not for egress gateways). Limit the others with `exportTo: [\".\"]` to their own namespace, and raise the time to live of names in your own DNS zones.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-scale#service-entry>, <https://istio.io/latest/docs/ops/configuration/traffic-management/dns/>, <https://github.com/coredns/deployment/blob/master/kubernetes/Scaling_CoreDNS.md>",
@@ -116,7 +116,7 @@ fn dns_entries(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "service-entries"),
         format!("ServiceEntries make {everybody} proxies resolve {}", count(hosts, "name")),
-        "Every proxy resolves every name it sees, called or not; CoreDNS carries that load all the time.",
+        "Each proxy looks up every name again and again, called or not. That loads CoreDNS and slows all lookups.",
     )
     .key(KeyKind::Object, "ServiceEntry")
     .remedy(Remedy::new(
@@ -124,7 +124,7 @@ fn dns_entries(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         vec![
             Step::command(
                 Risk::Read,
-                "shows resolution and visibility of each",
+                "shows each with its resolution and the namespaces that see it",
                 [
                     "kubectl",
                     "get",
@@ -136,7 +136,7 @@ fn dns_entries(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             ),
             Step::command(
                 Risk::Change,
-                "limits one to its own namespace",
+                "limits one to its own namespace, if no other one calls its hosts",
                 [
                     "kubectl",
                     "patch",
@@ -155,7 +155,7 @@ fn dns_entries(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         finding = finding.evidence(
             SourceId::ServiceEntries,
             super::object_name("ServiceEntry", &entry.metadata),
-            "names times proxies",
+            "its names × proxies that resolve them",
             load.to_string(),
             None,
         );
@@ -180,16 +180,16 @@ pub(super) static PROXY_WITHOUT_ENTRY: Check = Check {
     ],
     uses: OWNERS,
     docs: "## What it means
-Pods with a sidecar get an HTTP proxy by variables such as `HTTPS_PROXY`, and no ServiceEntry tells the mesh about any proxy. The sidecar then takes the request to the proxy (`CONNECT host:443`) for an ordinary HTTP request and may answer it itself, mostly with 404; with `REGISTRY_ONLY` it refuses it.
+Environment variables such as `HTTPS_PROXY` tell applications with a sidecar to call the internet through an HTTP proxy, and no ServiceEntry tells the mesh about that proxy. The sidecar then takes the request to the proxy (`CONNECT host:443`) for an ordinary HTTP request and may answer it itself, mostly with 404; with `REGISTRY_ONLY` it refuses it.
 
 ## Why it happens on AKS
-On a cluster with an HTTP proxy AKS sets these variables in every pod, those of the mesh included. That the mesh needs a ServiceEntry for it is on the page about the HTTP proxy only.
+On a cluster with an HTTP proxy AKS sets these variables in every pod, those of the mesh included. Only Microsoft's page about the HTTP proxy says that the mesh needs a ServiceEntry for it.
 
 ## How we know
 Pods with a sidecar, one of whose other containers has such a variable, while no ServiceEntry of the mesh is `MESH_EXTERNAL` with a port of protocol `TCP`. The values of the variables are never read, so whether an existing entry names the right proxy is not judged; and a proxy inside the cluster needs none.
 
 ## What to do
-Create a ServiceEntry with the proxy's address, location `MESH_EXTERNAL`, resolution `NONE` and a port of protocol `TCP`. Pods that need no proxy can have the annotation `kubernetes.azure.com/no-http-proxy-vars: \"true\"`.
+Create a ServiceEntry with any name in `hosts`, the proxy's address in `addresses`, location `MESH_EXTERNAL`, resolution `NONE` and a port of protocol `TCP`. Pods that need no proxy can have the annotation `kubernetes.azure.com/no-http-proxy-vars: \"true\"`.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/http-proxy>, <https://istio.io/latest/docs/tasks/traffic-management/egress/http-proxy/>",
@@ -233,7 +233,7 @@ fn proxy_without_entry(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let mut finding = Finding::new(
             Subject::cluster("Namespace", namespace),
             format!("namespace {namespace}: workloads use an HTTP proxy that the mesh does not know"),
-            "Their sidecars may answer requests to the proxy themselves, mostly with 404.",
+            "Their calls through the HTTP proxy may fail: the sidecar answers some itself, mostly with 404.",
         )
         .key(KeyKind::Namespace, namespace)
         .impact(Impact {
@@ -246,11 +246,11 @@ fn proxy_without_entry(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 Step::text(
                     Risk::Read,
-                    "write a file with a ServiceEntry: addresses PROXY/32, location MESH_EXTERNAL, resolution NONE, a port of protocol TCP",
+                    "write a ServiceEntry: any name in hosts, addresses PROXY-IP/32, its port with protocol TCP, location MESH_EXTERNAL, resolution NONE",
                 ),
                 Step::command(
                     Risk::Change,
-                    "creates it, for all namespaces",
+                    "creates it for the whole mesh",
                     ["kubectl", "apply", "-n", SYSTEM_NAMESPACE, "-f", "<file>"],
                 ),
             ],
@@ -265,9 +265,9 @@ fn proxy_without_entry(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         .evidence(
             SourceId::ServiceEntries,
             "the cluster",
-            "MESH_EXTERNAL with protocol TCP",
+            "ServiceEntries with MESH_EXTERNAL and a TCP port",
             "0",
-            Some("one for the proxy"),
+            Some("one, for the proxy"),
         );
         for workload in workloads {
             finding = finding.key(KeyKind::Workload, workload_key(workload));

@@ -25,7 +25,7 @@ pub(super) static ENVOY_FILTERS: Check = Check {
     inputs: &[SourceId::SystemPods, SourceId::SystemDeployments, SourceId::EnvoyFilters],
     uses: &[],
     docs: "## What it means
-An EnvoyFilter changes the proxy's own configuration below everything that Istio checks. The add-on allows all of them but supports none. It becomes a risk in two cases: its `proxyVersion` fits no installed revision, so that it silently does nothing; or an upgrade is open, and a filter without `proxyVersion` meets a proxy that it was not written for.
+An EnvoyFilter changes the configuration of the proxy (Envoy) directly, where Istio checks nothing. The add-on allows all of them but supports none. It becomes a risk in two cases: its `proxyVersion` fits no installed revision, so that it silently does nothing; or an upgrade is open, and a filter without `proxyVersion` also reaches the new proxies, which it was not written for.
 
 ## Why it happens on AKS
 Since October 2025 the add-on lets every EnvoyFilter in; before, only some kinds. What a filter refers to (names of other filters, types, extensions) changes between revisions, and a filter that no longer fits is skipped or makes the proxy reject its configuration.
@@ -34,7 +34,7 @@ Since October 2025 the add-on lets every EnvoyFilter in; before, only some kinds
 The `proxyVersion` of every patch is compared with the minor versions of the installed revisions, where the expression is of a common form; otherwise nothing is claimed about it.
 
 ## What to do
-Before completing an upgrade, restart one workload per filter onto the new revision and look at its traffic. Correct or delete a filter that fits no revision. Where a Telemetry, AuthorizationPolicy or DestinationRule does the same, use that.
+Before completing an upgrade, move one workload per filter to the new revision and watch its traffic. Correct or delete a filter that fits no revision. Where a Telemetry, AuthorizationPolicy or DestinationRule does the same, use that.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-about#limitations>, <https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://istio.io/latest/docs/reference/config/networking/envoy-filter/>",
@@ -101,7 +101,7 @@ fn unfitting(filter: &EnvoyFilter, revisions: &[Revision<'_>]) -> Finding {
     Finding::new(
         Subject::new("EnvoyFilter", namespace, name),
         format!("EnvoyFilter {name} in {namespace} fits no installed revision, so it does nothing"),
-        format!("It asks for proxies of version {}; installed is {installed}.", versions(filter)),
+        format!("It is limited to proxies of version {}; installed is {installed}. What it was meant to change is unchanged.", versions(filter)),
     )
     .key(KeyKind::Namespace, namespace)
     .key(KeyKind::Object, format!("EnvoyFilter/{namespace}/{name}"))
@@ -110,12 +110,12 @@ fn unfitting(filter: &EnvoyFilter, revisions: &[Revision<'_>]) -> Finding {
         vec![
             Step::command(
                 Risk::Change,
-                "opens it, to correct proxyVersion and to check each patch against the new version",
+                "opens it in an editor: correct proxyVersion, and check each patch against the new version",
                 ["kubectl", "edit", RESOURCE, name, "-n", namespace],
             ),
             Step::command(
                 Risk::Change,
-                "or instead: removes it",
+                "or instead: deletes it",
                 ["kubectl", "delete", RESOURCE, name, "-n", namespace],
             ),
         ],
@@ -125,7 +125,7 @@ fn unfitting(filter: &EnvoyFilter, revisions: &[Revision<'_>]) -> Finding {
         object_name("EnvoyFilter", &filter.metadata),
         "proxyVersion",
         versions(filter),
-        Some(&format!("an expression that takes in {installed}")),
+        Some(&format!("an expression that matches {installed}")),
     )
 }
 
@@ -136,7 +136,11 @@ fn present(namespace: &str, filters: &[&EnvoyFilter], revisions: &[Revision<'_>]
         .filter(|filter| filter.spec.config_patches.iter().any(|patch| patch.matches.proxy.proxy_version.is_empty()))
         .copied()
         .collect();
-    let show = Step::command(Risk::Read, "shows them", ["kubectl", "get", RESOURCE, "-n", namespace, "-o", "yaml"]);
+    let show = Step::command(
+        Risk::Read,
+        "shows them, to test each with one workload after an upgrade starts",
+        ["kubectl", "get", RESOURCE, "-n", namespace, "-o", "yaml"],
+    );
     let finding = if let [old, .., new] = revisions
         && !unversioned.is_empty()
     {
@@ -150,7 +154,7 @@ fn present(namespace: &str, filters: &[&EnvoyFilter], revisions: &[Revision<'_>]
                 all(&unversioned)
             ),
             format!(
-                "Without proxyVersion they meet proxies of {} and {} alike; what they refer to may have changed.",
+                "No proxyVersion limits a filter to {}. On {} it may silently do nothing, or make the proxy reject its configuration.",
                 old.name, new.name
             ),
         )
@@ -166,10 +170,7 @@ fn present(namespace: &str, filters: &[&EnvoyFilter], revisions: &[Revision<'_>]
                 "namespace {namespace} has {}, which Microsoft does not support",
                 count(filters.len(), "EnvoyFilter")
             ),
-            format!(
-                "{}: allowed, but trouble with them is the user's own, and every upgrade may break them.",
-                all(filters)
-            ),
+            format!("{}: allowed, but any upgrade may break them, and support does not help then.", all(filters)),
         )
         .at_most(Severity::Info)
         .remedy(Remedy::new("try each again before an upgrade is completed", vec![show]))

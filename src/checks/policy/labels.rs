@@ -42,7 +42,7 @@ pub(super) static ABSENT_REVISION: Check = Check {
         SourceId::WebhookEndpoints,
     ],
     docs: "## What it means
-A custom resource has the label `istio.io/rev`, and no istiod of that revision is there. Every istiod skips it, as if it did not exist: a route does not route, a policy does not protect.
+A custom resource has the label `istio.io/rev`, but no istiod of that revision runs. Every istiod skips it, as if it did not exist: a route does not route, a policy does not protect.
 
 ## Why it happens on AKS
 The label limits a resource to one revision, for instance during an upgrade. When the upgrade is completed, the revision goes and the label stays. On resources istiod compares the label with its revision's name only: a tag, which is right on a namespace, is wrong here.
@@ -51,7 +51,7 @@ The label limits a resource to one revision, for instance during an upgrade. Whe
 The label of each resource is compared with the revisions of all istiods in the cluster, those of a self-managed Istio included.
 
 ## What to do
-Remove the label, then every revision reads the resource; or set it to an installed revision. Look at the resource before: what was skipped until now takes effect.
+First look at the resource: what was skipped until now takes effect at once. Then remove the label, so that every istiod reads the resource; or set the label to an installed revision.
 
 ## Sources
 `LabelsInRevision` in `pkg/config/model.go` and `inRevision` in `pilot/pkg/config/kube/crdclient/client.go` of <https://github.com/istio/istio>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
@@ -105,18 +105,18 @@ fn skipped(lens: &Lens<'_>, namespace: &str, found: &[Resource<'_>]) -> Finding 
             let mut command = vec!["kubectl", "label", resource];
             command.extend(&names);
             command.extend(["-n", namespace, "istio.io/rev-"]);
-            Step::command(Risk::Change, "removes the label; every revision then reads it", command)
+            Step::command(Risk::Change, "removes the label; every istiod then applies the resource at once", command)
         })
         .collect();
     let mut finding = Finding::new(
         Subject::cluster("Namespace", namespace),
         format!(
-            "{} in namespace {namespace} {} skipped by every istiod: label {}",
+            "{} in namespace {namespace} {} ignored: label istio.io/rev={}",
             count(found.len(), "resource"),
             if found.len() == 1 { "is" } else { "are" },
             names(labels.iter().copied())
         ),
-        format!("{}: their label names no installed revision, so they have no effect.", listed(found)),
+        format!("{}: every istiod skips what is labelled for another revision, so it has no effect.", listed(found)),
     )
     .key(KeyKind::Namespace, namespace)
     .remedy(Remedy::new("remove the label, or set it to an installed revision", steps));

@@ -104,7 +104,14 @@ pub(super) fn delete(resources: &[Resource<'_>], namespace: &str) -> Vec<Step> {
             let mut command = vec!["kubectl", "delete", resource];
             command.extend(&names);
             command.extend(["-n", namespace]);
-            Step::command(Risk::Change, "removes them", command)
+            Step::command(
+                Risk::Change,
+                match names.len() {
+                    1 => "deletes it, once what it does is not needed or done elsewhere",
+                    _ => "deletes them, once what they do is not needed or done elsewhere",
+                },
+                command,
+            )
         })
         .collect()
 }
