@@ -172,7 +172,8 @@ fn what(right: &Right) -> (&str, &str, &str, Option<&str>) {
 /// Rights as rules: resources that share group, verbs and names share a rule.
 fn rules(rights: &[&Right]) -> Vec<Value> {
     type Rule<'r> = (&'r str, BTreeSet<&'r str>, BTreeSet<&'r str>);
-    let mut verbs: BTreeMap<(&str, &str), (BTreeSet<&str>, BTreeMap<&str, BTreeSet<&str>>)> = BTreeMap::new();
+    type Verbs<'r> = (BTreeSet<&'r str>, BTreeMap<&'r str, BTreeSet<&'r str>>);
+    let mut verbs: BTreeMap<(&str, &str), Verbs<'_>> = BTreeMap::new();
     for right in rights {
         let entry = verbs.entry((right.group, right.resource)).or_default();
         match &right.name {
