@@ -45,7 +45,14 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
         let text = format!("ends the upgrade and removes {revision}; first move all workloads off it");
         return Remedy::new(
             format!("move everything to {target} and complete the open upgrade"),
-            vec![end_upgrade("complete", text)],
+            vec![
+                Step::command(
+                    Risk::Read,
+                    format!("shows what is still on {revision}, and how to move it"),
+                    ["kubectl", "asm", "status", "--only", "UPG02,UPG03", "-o", "wide"],
+                ),
+                end_upgrade("complete", text),
+            ],
         );
     }
     let kubernetes = server(lens).map(|(_, minor)| minor);
@@ -88,6 +95,9 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
         ),
     }
 }
+
+/// AKS's label for the pool of a node.
+const POOL: &str = "kubernetes.azure.com/agentpool";
 
 fn cluster_upgrade(least: &str) -> Vec<Step> {
     vec![
@@ -317,7 +327,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.examined += nodes.len();
         let mut pools: BTreeMap<&str, (usize, &str, KubernetesMinor)> = BTreeMap::new();
         for (node, minor) in nodes.iter().filter(|(_, minor)| fit(known, *minor) == Fit::KubernetesTooOld) {
-            let pool = node.metadata.label("kubernetes.azure.com/agentpool").unwrap_or(&node.metadata.name);
+            let pool = node.metadata.label(POOL).unwrap_or(&node.metadata.name);
             let entry = pools.entry(pool).or_insert((0, &node.metadata.name, *minor));
             entry.0 += 1;
             entry.2 = entry.2.min(*minor);
@@ -325,6 +335,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let Some(oldest) = pools.values().map(|(.., minor)| *minor).min() else { continue };
         let total = pools.values().map(|(nodes, ..)| nodes).sum();
         let target = version.strip_prefix('v').unwrap_or(version);
+        let is_pool = |name: &str| nodes.iter().any(|(node, _)| node.metadata.label(POOL) == Some(name));
         let steps = pools.keys().map(|pool| {
             Step::command(
                 Risk::Restart,
@@ -339,7 +350,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     "--cluster-name",
                     "<cluster>",
                     "-n",
-                    pool,
+                    if is_pool(pool) { pool } else { "<node-pool>" },
                     "--kubernetes-version",
                     target,
                 ],

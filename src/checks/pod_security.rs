@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::cni::{impact, switch};
-use super::remedies::{count, restart};
+use super::remedies::{count, quote, restart};
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::injection::REV;
@@ -194,12 +194,12 @@ fn finding(
         );
     if let Some((workload, message)) = refused {
         let object = format!("{name}/{}/{}", workload.kind.to_lowercase(), workload.name);
-        finding = finding.evidence(SourceId::Deployments, object, "condition ReplicaFailure", message, None);
+        finding = finding.evidence(SourceId::Deployments, object, "condition ReplicaFailure", quote(message), None);
     }
     if let Some(event) = refusal {
         let about = &event.involved_object;
         let object = format!("{name}/{}/{}", about.kind.to_lowercase(), about.name);
-        finding = finding.evidence(SourceId::RefusalEvents, object, "event FailedCreate", event.message.clone(), None);
+        finding = finding.evidence(SourceId::RefusalEvents, object, "event FailedCreate", quote(&event.message), None);
     }
     finding
 }

@@ -28,7 +28,7 @@ pub fn unlabel_namespace(namespace: &str, label: &str) -> Step {
 pub fn set_tag(tag: &str, revision: &str) -> Step {
     Step::command(
         Risk::Change,
-        format!("points tag {tag} to {revision}; running pods are not touched"),
+        format!("points tag {tag} to {revision} (needs istioctl); running pods are not touched"),
         ["istioctl", "tag", "set", tag, "--revision", revision, "-i", SYSTEM_NAMESPACE, "--overwrite"],
     )
 }
@@ -37,7 +37,7 @@ pub fn set_tag(tag: &str, revision: &str) -> Step {
 pub fn reconcile(what: &str) -> Step {
     Step::command(
         Risk::Change,
-        format!("makes AKS reconcile the cluster, which {what}"),
+        format!("makes AKS reconcile the cluster, which {what}; answer y when it asks"),
         ["az", "aks", "update", "-g", "<resource-group>", "-n", "<cluster>"],
     )
 }
@@ -73,15 +73,13 @@ pub fn restart<'w, 'a: 'w>(workloads: impl IntoIterator<Item = &'w Workload<'a>>
                 command.extend(pods);
                 steps.push(Step::command(
                     Risk::Restart,
-                    format!("{lower}/{name} does not roll by itself: its deleted pods come back new"),
+                    format!("{lower}/{name} replaces pods only once they are deleted; the new ones come back changed"),
                     command,
                 ));
             }
             Restart::Recreate => steps.push(Step::text(
                 Risk::Restart,
-                format!(
-                    "{lower}/{name} in {namespace} has nobody who recreates it: delete it and apply its manifest again"
-                ),
+                format!("nothing recreates {lower}/{name} in {namespace}: delete it and apply its manifest again"),
             )),
             Restart::NextRun => steps
                 .push(Step::text(Risk::Read, format!("{lower}/{name} in {namespace} is right from its next run on"))),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 use super::cni::impact;
-use super::remedies::{names, workload_key};
+use super::remedies::{names, quote, workload_key};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::injection::Candidate;
@@ -209,7 +209,7 @@ fn finding(lens: &Lens<'_>, broken: &Broken<'_>) -> Finding {
     if let Some(event) = refusal {
         let about = &event.involved_object;
         let object = format!("{namespace}/{}/{}", about.kind.to_lowercase(), about.name);
-        finding = finding.evidence(SourceId::RefusalEvents, object, "event FailedCreate", event.message.clone(), None);
+        finding = finding.evidence(SourceId::RefusalEvents, object, "event FailedCreate", quote(&event.message), None);
     }
     if let Some(failure) = failure {
         let object = format!("{namespace}/{lower}/{name}");

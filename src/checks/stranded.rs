@@ -373,7 +373,13 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             );
         }
         if let Some((_, message)) = refusal {
-            finding = finding.evidence(SourceId::RefusalEvents, object(workload), "event FailedCreate", *message, None);
+            finding = finding.evidence(
+                SourceId::RefusalEvents,
+                object(workload),
+                "event FailedCreate",
+                super::remedies::quote(message),
+                None,
+            );
         }
         let mut steps = vec![Step::command(
             Risk::Read,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remedies::{count, end_upgrade, label_namespace, names, restart, set_tag, subject};
+use super::remedies::{count, end_upgrade, label_namespace, names, restart, set_tag, subject, unlabel_namespace};
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::{Revision, recommended, tags};
-use crate::mesh::injection::REV;
+use crate::mesh::injection::{INJECTION, REV};
 use crate::mesh::proxy::ProxyKind;
 use crate::mesh::revision::AsmRevision;
 use crate::mesh::workload::Workload;
@@ -194,7 +194,16 @@ static PODS_ON_OLD: Check = Check {
     area: Area::Upgrade,
     severity: Severity::Info,
     inputs: WITH_WORKLOADS,
-    uses: crate::engine::lens::OWNERS,
+    uses: &[
+        SourceId::ReplicaSets,
+        SourceId::Jobs,
+        SourceId::CronJobs,
+        SourceId::MutatingWebhooks,
+        SourceId::SystemServices,
+        SourceId::SystemEndpoints,
+        SourceId::WebhookServices,
+        SourceId::WebhookEndpoints,
+    ],
     docs: "## What it means
 An upgrade is open and pods still run sidecars of the old revision. Completing the upgrade removes their istiod.
 
@@ -210,7 +219,7 @@ Move the namespaces first (UPG02), then restart these workloads.
 ## Sources
 <https://learn.microsoft.com/azure/aks/istio-upgrade>",
     run: |lens| {
-        let Some((old, _)) = canary(lens)? else { return Ok(Verdict::default()) };
+        let Some((old, new)) = canary(lens)? else { return Ok(Verdict::default()) };
         let workloads = lens.workloads()?;
         let mut verdict =
             Verdict { examined: workloads.iter().filter(|w| w.injected_pods() > 0).count(), ..Verdict::default() };
@@ -221,12 +230,37 @@ Move the namespaces first (UPG02), then restart these workloads.
                 &on_old,
                 |workloads, pods| format!("{workloads} ({pods}) still {} sidecars of {}", run(workloads), old.name),
                 "They work now. Completing the upgrade removes their istiod, and within a day their calls fail.",
-                restart(on_old.iter().copied()),
+                moves(lens, &old.name, &new.name, &on_old),
             ));
         }
         Ok(verdict)
     },
 };
+
+/// What takes workloads from one revision to another: tags and labels first, because a restart alone gives them the
+/// revision that their namespace asks for, or none.
+fn moves(lens: &Lens<'_>, from: &str, to: &str, workloads: &[&Workload<'_>]) -> Vec<Step> {
+    // Without the webhooks no tag is known; the labels are moved all the same.
+    let tags = lens.injectors().map(tags).unwrap_or_default();
+    let of_tags: Vec<_> = tags.iter().filter(|tag| tag.revision == from).collect();
+    let mut steps: Vec<Step> = of_tags.iter().map(|tag| set_tag(&tag.name, to)).collect();
+    let stays = |label: &str| label == to || tags.iter().any(|tag| tag.name == label);
+    let namespaces: BTreeSet<&str> = workloads.iter().map(|workload| workload.namespace).collect();
+    let labelled = |name: &str| lens.namespace_labels(name).and_then(|labels| labels.get(REV)).map(String::as_str);
+    let others = lens.namespaces().into_iter().flatten().map(|namespace| namespace.metadata.name.as_str());
+    let others = others.filter(|name| labelled(name) == Some(from) && !lens.is_managed(name));
+    for name in others.chain(namespaces.iter().copied()).collect::<BTreeSet<_>>() {
+        let Some(labels) = lens.namespace_labels(name) else { continue };
+        if labels.contains_key(INJECTION) {
+            steps.push(unlabel_namespace(name, INJECTION));
+        }
+        if !labelled(name).is_some_and(stays) {
+            steps.push(label_namespace(name, to));
+        }
+    }
+    steps.extend(restart(workloads.iter().copied()));
+    steps
+}
 
 /// The verb for `1 workload` or `2 workloads`.
 fn run(workloads: &str) -> &'static str {
@@ -302,8 +336,6 @@ Point the namespaces, or the tag, to an installed revision, then restart the wor
 fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let revisions = lens.revisions()?;
     let workloads = lens.workloads()?;
-    // Tags improve the remedy; without the webhooks the verdict is the same.
-    let tags = lens.injectors().map(tags).unwrap_or_default();
     let mut gone: BTreeMap<String, Vec<&Workload<'_>>> = BTreeMap::new();
     let mut verdict = Verdict::default();
     for workload in workloads {
@@ -318,18 +350,7 @@ fn pods_on_absent(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         }
     }
     for (revision, workloads) in gone {
-        let mut steps = Vec::new();
-        if let Some(target) = recommended(revisions) {
-            for tag in tags.iter().filter(|tag| tag.revision == revision) {
-                steps.push(set_tag(&tag.name, target));
-            }
-            for namespace in lens.namespaces()? {
-                if namespace.metadata.label(REV) == Some(&revision) && !lens.is_managed(&namespace.metadata.name) {
-                    steps.push(label_namespace(&namespace.metadata.name, target));
-                }
-            }
-        }
-        steps.extend(restart(workloads.iter().copied()));
+        let steps = recommended(revisions).map(|target| moves(lens, &revision, target, &workloads)).unwrap_or_default();
         let mut finding = workloads_finding(
             &revision,
             &workloads,

@@ -175,7 +175,8 @@ fn present(namespace: &str, filters: &[&EnvoyFilter], revisions: &[Revision<'_>]
         .at_most(Severity::Info)
         .remedy(Remedy::new("try each again before an upgrade is completed", vec![show]))
     };
-    filters.iter().fold(finding.key(KeyKind::Namespace, namespace), |finding, filter| {
+    let shown = if revisions.len() > 1 && !unversioned.is_empty() { &unversioned } else { filters };
+    shown.iter().fold(finding.key(KeyKind::Namespace, namespace), |finding, filter| {
         finding.evidence(
             SourceId::EnvoyFilters,
             object_name("EnvoyFilter", &filter.metadata),
