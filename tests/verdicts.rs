@@ -177,7 +177,7 @@ impl Row {
     fn verdict(&self) -> Verdict {
         let mut objects = self.cluster.objects.clone();
         objects.retain(|object| identity(object) != format!("Namespace/{}", self.namespace));
-        let labels = &self.namespace_labels;
+        let labels: std::collections::BTreeMap<_, _> = self.namespace_labels.iter().collect();
         objects.push(json!({"kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}));
         let snapshot = snapshot(&objects, None, &self.cluster.refused);
         Rules::new(&snapshot).verdict(Candidate {

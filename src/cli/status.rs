@@ -11,6 +11,7 @@ use crate::mesh::injection::REV;
 use crate::mesh::proxy::ProxyKind;
 use crate::mesh::workload::{Workload, is_managed_namespace};
 use crate::model::Service;
+use crate::model::meta::StringMap;
 use crate::report::View;
 use crate::report::view::{
     GatewayDeployment, GatewayView, NamespaceView, ProxyImage, ReadyCount, RevisionView, StatusView, SupportView,
@@ -200,8 +201,8 @@ fn namespaces(world: &World<'_>, standings: &[(&Workload<'_>, Standing)]) -> (Ve
         let label = namespace.metadata.label(REV).filter(|_| !is_managed_namespace(name, &world.rules));
         let probe = world.rules.verdict(crate::mesh::injection::Candidate {
             namespace: name,
-            labels: &BTreeMap::new(),
-            annotations: &BTreeMap::new(),
+            labels: &StringMap::new(),
+            annotations: &StringMap::new(),
             host_network: false,
         });
         let unanswered = label.is_some() && probe.injected == Some(false);

@@ -1,6 +1,5 @@
 //! Object metadata.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -14,8 +13,7 @@ use super::{compact, nullable};
 const KEPT_ANNOTATIONS: [&str; 5] =
     ["istio.io/", "kubernetes.azure.com/", "meta.helm.sh/", "openservicemesh.io/", "prometheus.io/"];
 
-/// Labels or annotations.
-pub type StringMap = BTreeMap<String, String>;
+pub use super::string_map::StringMap;
 
 /// The part of `metadata` that verdicts need.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,15 +111,15 @@ fn kept_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StringMap, A::Error> {
-            let mut kept = StringMap::new();
+            let mut kept = Vec::new();
             while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
                 if KEPT_ANNOTATIONS.iter().any(|part| key.contains(part)) {
-                    kept.insert(key.into_owned(), map.next_value()?);
+                    kept.push((key.into_owned(), map.next_value()?));
                 } else {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
-            Ok(kept)
+            Ok(kept.into_iter().collect())
         }
     }
     deserializer.deserialize_any(Kept)

@@ -15,6 +15,7 @@ pub mod quoted;
 pub mod scaling;
 pub mod selector;
 pub mod service;
+pub mod string_map;
 pub mod webhook;
 pub mod yaml;
 
