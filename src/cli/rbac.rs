@@ -136,12 +136,13 @@ fn objects(name: &str, rights: &BTreeSet<Right>, to: &[Subject]) -> Vec<Value> {
     let everywhere: BTreeSet<_> = places.get(&Where::Cluster).into_iter().flatten().map(|right| what(right)).collect();
     let mut objects = Vec::new();
     for (place, rights) in &places {
-        // A right in the whole cluster is one in every namespace.
-        let rights: Vec<_> = rights
-            .iter()
-            .copied()
-            .filter(|right| **place == Where::Cluster || !everywhere.contains(&what(right)))
-            .collect();
+        // A right in the whole cluster is one in every namespace, and one to all objects is one to each of them.
+        let is_given = |right: &&Right| {
+            let (group, resource, verb, _) = what(right);
+            everywhere.contains(&what(right)) || everywhere.contains(&(group, resource, verb, None))
+        };
+        let rights: Vec<_> =
+            rights.iter().copied().filter(|right| **place == Where::Cluster || !is_given(right)).collect();
         if rights.is_empty() {
             continue;
         }
@@ -202,4 +203,38 @@ fn rules(rights: &[&Right]) -> Vec<Value> {
             rule
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(place: Where, resource: &'static str, verb: &'static str, name: Option<&str>) -> Right {
+        Right { place, group: "", resource, verb, name: name.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_role_repeats_nothing_that_the_cluster_role_gives() {
+        let system = || Where::Namespace("kube-system".to_owned());
+        let rights = BTreeSet::from([
+            right(Where::Cluster, "configmaps", "get", None),
+            right(Where::Cluster, "pods", "list", None),
+            right(system(), "configmaps", "get", Some("one")),
+            right(system(), "pods", "list", None),
+            right(system(), "secrets", "list", None),
+        ]);
+        let objects = objects("x", &rights, &[]);
+        let roles: Vec<_> = objects.iter().filter(|object| object["kind"] == "Role").collect();
+        assert_eq!(roles.len(), 1);
+        assert_eq!(roles[0]["rules"], json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]));
+    }
+
+    #[test]
+    fn subjects_are_written_as_a_binding_wants_them() {
+        assert_eq!(subject("sa:audit:bot").map(|s| s.0["namespace"].clone()), Ok(json!("audit")));
+        assert_eq!(subject("group:a:b").map(|s| s.0["name"].clone()), Ok(json!("a:b")));
+        for text in ["bot", "user:", "serviceaccount:bot", "role:x"] {
+            assert!(subject(text).is_err(), "{text}");
+        }
+    }
 }
