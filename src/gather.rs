@@ -153,7 +153,8 @@ fn requests(source: &Source, plan: &Plan, snapshot: &Snapshot) -> Requests {
     let known = match &source.reach {
         Reach::Follows(after, ..) => after
             .iter()
-            .all(|id| crate::sources::source(*id).is_some_and(|s| (s.state)(snapshot).kind == StateKind::Collected)),
+            // What one of several gave is better than nothing; the others are gaps of their own.
+            .any(|id| crate::sources::source(*id).is_some_and(|s| (s.state)(snapshot).kind == StateKind::Collected)),
         _ => true,
     };
     let narrow = plan.fallback.clone().filter(|_| plan.scope.namespaces.is_none() && source.falls_back());

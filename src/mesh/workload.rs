@@ -224,6 +224,45 @@ fn controllers(snapshot: &Snapshot) -> impl Iterator<Item = &Controller> {
         .flat_map(|section| section.items().unwrap_or_default())
 }
 
+/// A Deployment names its ReplicaSets after itself and the hash of the template, which their pods carry as a label.
+fn deployment_name<'p>(pod: &Pod, replica_set: &'p str) -> Option<&'p str> {
+    replica_set.strip_suffix(pod.metadata.label("pod-template-hash")?)?.strip_suffix('-')
+}
+
+/// The namespaces whose ReplicaSets have to be read to know who owns what: none for all of them, and nothing at all where
+/// every owner follows from names. Argo Rollouts and ReplicaSets without an owner do not, nor do those without a pod,
+/// which only refusals name.
+#[must_use]
+pub fn replica_set_places(snapshot: &Snapshot) -> Vec<Option<String>> {
+    let deployments: BTreeSet<(&str, &str)> = snapshot
+        .deployments
+        .items()
+        .unwrap_or_default()
+        .iter()
+        .map(|deployment| (deployment.metadata.namespace.as_str(), deployment.metadata.name.as_str()))
+        .collect();
+    let pods = snapshot.pods.items().unwrap_or_default();
+    let is_open = |pod: &&Pod| {
+        let namespace = pod.metadata.namespace.as_str();
+        pod.metadata.controller().filter(|owner| owner.kind == "ReplicaSet").is_some_and(|owner| {
+            !deployment_name(pod, &owner.name).is_some_and(|name| deployments.contains(&(namespace, name)))
+        })
+    };
+    let refused = snapshot.refusal_events.items().unwrap_or_default().iter();
+    let refused = refused.filter(|event| event.involved_object.kind == "ReplicaSet");
+    let open: BTreeSet<&str> = pods
+        .iter()
+        .filter(is_open)
+        .map(|pod| pod.metadata.namespace.as_str())
+        .chain(refused.map(|event| event.involved_object.namespace.as_str()))
+        .collect();
+    // A few namespaces are asked one by one; for many, one list is cheaper.
+    if open.len() <= 3 || snapshot.scope.namespaces.is_some() || snapshot.pods.state().fallback.is_some() {
+        return open.into_iter().map(|namespace| Some(namespace.to_owned())).collect();
+    }
+    vec![None]
+}
+
 struct Owners<'a> {
     controllers: BTreeMap<(&'a str, &'static str, &'a str), &'a Controller>,
     replica_sets: BTreeMap<(&'a str, &'a str), &'a Meta>,
@@ -265,6 +304,11 @@ impl<'a> Owners<'a> {
         }
     }
 
+    fn named_after<'p>(&self, pod: &Pod, namespace: &str, replica_set: &'p str) -> Option<&'p str> {
+        deployment_name(pod, replica_set)
+            .filter(|deployment| self.controllers.contains_key(&(namespace, "Deployment", *deployment)))
+    }
+
     fn of_replica_set(&self, pod: &Pod, namespace: &str, name: &str) -> (String, String) {
         if let Some(meta) = self.replica_sets.get(&(namespace, name)) {
             return match meta.controller() {
@@ -272,13 +316,7 @@ impl<'a> Owners<'a> {
                 None => ("ReplicaSet".to_owned(), name.to_owned()),
             };
         }
-        // ReplicaSets may not be readable; a Deployment names them after itself and the template's hash.
-        let deployment = pod
-            .metadata
-            .label("pod-template-hash")
-            .and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'))
-            .filter(|deployment| self.controllers.contains_key(&(namespace, "Deployment", *deployment)));
-        match deployment {
+        match self.named_after(pod, namespace, name) {
             Some(deployment) => ("Deployment".to_owned(), deployment.to_owned()),
             None => ("ReplicaSet".to_owned(), name.to_owned()),
         }

@@ -4,7 +4,7 @@ use super::{
     FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, new_collector,
 };
 use crate::cluster::{Api, GetRequest, ListRequest};
-use crate::mesh::{control_plane, webhook};
+use crate::mesh::{control_plane, webhook, workload};
 use crate::model::{
     Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
     KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
@@ -303,7 +303,6 @@ pub static SOURCES: &[Source] = &[
         Deployment
     ),
     object!(Pods, Pod, "pods", plain(PODS), pods),
-    object!(ReplicaSets, MetaOnly, "replicasets.apps", metadata(REPLICA_SETS), replica_sets),
     controller!(Deployments, "deployments.apps", plain(DEPLOYMENTS), deployments, Deployment),
     controller!(StatefulSets, "statefulsets.apps", plain(STATEFUL_SETS), stateful_sets, StatefulSet),
     controller!(DaemonSets, "daemonsets.apps", plain(DAEMON_SETS), daemon_sets, DaemonSet),
@@ -315,6 +314,31 @@ pub static SOURCES: &[Source] = &[
         "events",
         Reach::Scoped(ScopedList { fields: Some("reason=FailedCreate"), ..scoped(EVENTS) }),
         refusal_events
+    ),
+    // Mostly a pod's name tells its Deployment; ReplicaSets are many, and old ones stay.
+    object!(
+        ReplicaSets,
+        MetaOnly,
+        "replicasets.apps",
+        Reach::Follows(
+            &[SourceId::Pods, SourceId::Deployments, SourceId::RefusalEvents],
+            |snapshot| {
+                workload::replica_set_places(snapshot)
+                    .into_iter()
+                    .map(|namespace| {
+                        Request::List(ListRequest {
+                            api: REPLICA_SETS,
+                            namespace,
+                            labels: None,
+                            fields: None,
+                            metadata_only: true,
+                        })
+                    })
+                    .collect()
+            },
+            &[FollowRight { verb: "list", api: REPLICA_SETS, place: Place::Scope }]
+        ),
+        replica_sets
     ),
     object!(Nodes, Node, "nodes", Reach::Fixed(|| vec![list(NODES, None, None)]), nodes),
     object!(
