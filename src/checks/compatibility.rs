@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::remedies::{copy_shared_config_map, count, end_upgrade, names, shared_config_map};
+use super::remedies::{copy_shared_config_map, count, end_upgrade, names, shared_config_map, upgrade_pool};
 use super::revision::seen;
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
@@ -95,9 +95,6 @@ pub(super) fn leave(lens: &Lens<'_>, revision: &str) -> Remedy {
         ),
     }
 }
-
-/// AKS's label for the pool of a node.
-const POOL: &str = "kubernetes.azure.com/agentpool";
 
 fn cluster_upgrade(least: &str) -> Vec<Step> {
     vec![
@@ -327,7 +324,7 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         verdict.examined += nodes.len();
         let mut pools: BTreeMap<&str, (usize, &str, KubernetesMinor)> = BTreeMap::new();
         for (node, minor) in nodes.iter().filter(|(_, minor)| fit(known, *minor) == Fit::KubernetesTooOld) {
-            let pool = node.metadata.label(POOL).unwrap_or(&node.metadata.name);
+            let pool = node.pool().unwrap_or(&node.metadata.name);
             let entry = pools.entry(pool).or_insert((0, &node.metadata.name, *minor));
             entry.0 += 1;
             entry.2 = entry.2.min(*minor);
@@ -335,27 +332,8 @@ fn nodes_out_of_range(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let Some(oldest) = pools.values().map(|(.., minor)| *minor).min() else { continue };
         let total = pools.values().map(|(nodes, ..)| nodes).sum();
         let target = version.strip_prefix('v').unwrap_or(version);
-        let is_pool = |name: &str| nodes.iter().any(|(node, _)| node.metadata.label(POOL) == Some(name));
-        let steps = pools.keys().map(|pool| {
-            Step::command(
-                Risk::Restart,
-                format!("upgrades node pool {pool}: drains and replaces its nodes one after the other"),
-                [
-                    "az",
-                    "aks",
-                    "nodepool",
-                    "upgrade",
-                    "-g",
-                    "<resource-group>",
-                    "--cluster-name",
-                    "<cluster>",
-                    "-n",
-                    if is_pool(pool) { pool } else { "<node-pool>" },
-                    "--kubernetes-version",
-                    target,
-                ],
-            )
-        });
+        let is_pool = |name: &str| nodes.iter().any(|(node, _)| node.pool() == Some(name));
+        let steps = pools.keys().map(|pool| upgrade_pool(if is_pool(pool) { pool } else { "<node-pool>" }, target));
         let mut finding = Finding::new(
             Subject::cluster("Revision", name.clone()),
             format!(

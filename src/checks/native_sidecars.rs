@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cni::{impact, is_rolling};
-use super::remedies::{count, names, restart, subject, workload_key};
+use super::remedies::{count, names, restart, subject, upgrade_pool, workload_key};
 use crate::engine::finding::KeyKind;
 use crate::engine::lens::OWNERS;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
@@ -397,11 +397,6 @@ A virtual node reports a version of its own. It is left out here; istiod may sti
     run: old_nodes,
 };
 
-/// The node pool of a node, by AKS's label.
-fn pool(node: &Node) -> Option<&str> {
-    node.metadata.label("kubernetes.azure.com/agentpool").or_else(|| node.metadata.label("agentpool"))
-}
-
 fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     let surroundings = Surroundings::new(lens)?;
     let revisions = lens.revisions()?;
@@ -425,11 +420,11 @@ fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     // Told so, istiod would not follow the nodes by itself; AKS may still tell it otherwise once they are new.
     let only_told = held.iter().all(|revision| surroundings.expectation(revision).because == Because::SwitchedOff);
-    let new_pools: BTreeSet<_> = nodes.iter().filter(|node| !is_old(node)).filter_map(pool).collect();
-    let all_upgrading = old.iter().all(|node| pool(node).is_some_and(|pool| new_pools.contains(pool)));
+    let new_pools: BTreeSet<_> = nodes.iter().filter(|node| !is_old(node)).filter_map(Node::pool).collect();
+    let all_upgrading = old.iter().all(|node| node.pool().is_some_and(|pool| new_pools.contains(pool)));
     let mut by_pool: BTreeMap<Option<&str>, Vec<&Node>> = BTreeMap::new();
     for node in &old {
-        by_pool.entry(pool(node)).or_default().push(node);
+        by_pool.entry(node.pool()).or_default().push(node);
     }
     let pools: Vec<_> = by_pool.keys().flatten().copied().collect();
     let place = match pools[..] {
@@ -462,24 +457,7 @@ fn old_nodes(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let object = pool.map_or_else(|| "nodes without a pool".to_owned(), |pool| format!("nodepool/{pool}"));
         finding = finding.evidence(SourceId::Nodes, object, "kubelet version", observed, Some("1.33 or newer"));
         steps.push(match pool {
-            Some(pool) => Step::command(
-                Risk::Restart,
-                format!("upgrades node pool {pool}: drains and replaces its nodes one after the other"),
-                [
-                    "az",
-                    "aks",
-                    "nodepool",
-                    "upgrade",
-                    "-g",
-                    "<resource-group>",
-                    "--cluster-name",
-                    "<cluster>",
-                    "-n",
-                    pool,
-                    "--kubernetes-version",
-                    version,
-                ],
-            ),
+            Some(pool) => upgrade_pool(pool, version),
             None => Step::text(
                 Risk::Restart,
                 format!(

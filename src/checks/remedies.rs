@@ -33,6 +33,28 @@ pub fn set_tag(tag: &str, revision: &str) -> Step {
     )
 }
 
+/// Upgrades the nodes of a pool; the placeholder stands for a pool that no label names.
+pub fn upgrade_pool(pool: &str, kubernetes: &str) -> Step {
+    Step::command(
+        Risk::Restart,
+        format!("upgrades node pool {pool}: drains and replaces its nodes one after the other"),
+        [
+            "az",
+            "aks",
+            "nodepool",
+            "upgrade",
+            "-g",
+            "<resource-group>",
+            "--cluster-name",
+            "<cluster>",
+            "-n",
+            pool,
+            "--kubernetes-version",
+            kubernetes,
+        ],
+    )
+}
+
 /// Makes AKS write the add-on's objects again.
 pub fn reconcile(what: &str) -> Step {
     Step::command(

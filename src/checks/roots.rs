@@ -128,7 +128,14 @@ fn root_ends(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             vec![
                 set_root("stores a file that holds the old root and, after it, the new one"),
                 Step::text(Risk::Change, "store the new ca-cert, ca-key and cert-chain in the vault in the same way"),
-                Step::text(Risk::Restart, "wait 24 hours, or restart the workloads; then store the new root alone"),
+                Step::text(
+                    Risk::Restart,
+                    if ended {
+                        "restart istiod and the workloads with sidecars; then store the new root alone"
+                    } else {
+                        "wait 24 hours, or restart the workloads; then store the new root alone"
+                    },
+                ),
             ],
         ),
         _ => ("istiod should have renewed it by itself.", {
@@ -149,6 +156,12 @@ fn root_ends(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                 ));
             }
             steps.extend(restart_istiod(revisions, "then checks its root certificate again"));
+            if ended {
+                steps.push(Step::text(
+                    Risk::Restart,
+                    "restart the workloads with sidecars and the gateways: proxies that run still trust the old root",
+                ));
+            }
             steps
         }),
     };

@@ -70,6 +70,12 @@ pub struct NodeInfo {
 }
 
 impl Node {
+    /// Its node pool, where AKS labelled it; older pools carry the short label.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.metadata.label("kubernetes.azure.com/agentpool").or_else(|| self.metadata.label("agentpool"))
+    }
+
     /// Whether the node is Ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -55,9 +55,9 @@ fn unread(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             continue;
         }
         let Some(target) = target(&map.metadata.name, revisions) else { continue };
-        let finding = misplaced(map, target, format!("{} is ignored by istiod: wrong name", map.metadata.name));
+        let summary = format!("{} is ignored by istiod: wrong name", map.metadata.name);
         let others = revisions.iter().all(|revision| has_right(&revision.name));
-        verdict.findings.push(if others { finding.at_most(Severity::Info) } else { finding });
+        verdict.findings.push(misplaced(map, target, summary, others));
     }
     for map in snapshot.shared_config_maps.items().unwrap_or_default() {
         if map.metadata.namespace == SYSTEM_NAMESPACE {
@@ -67,8 +67,7 @@ fn unread(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         let name = &map.metadata.name;
         let Some(revision) = revisions.iter().find(|revision| shared_name(&revision.name) == *name) else { continue };
         let summary = format!("{name} is ignored: wrong namespace {}", map.metadata.namespace);
-        let finding = misplaced(map, &revision.name, summary);
-        verdict.findings.push(if has_right(&revision.name) { finding.at_most(Severity::Info) } else { finding });
+        verdict.findings.push(misplaced(map, &revision.name, summary, has_right(&revision.name)));
     }
     Ok(verdict)
 }
@@ -88,8 +87,30 @@ fn target<'r>(name: &str, revisions: &'r [Revision<'_>]) -> Option<&'r str> {
     named.or_else(|| revisions.last()).map(|revision| revision.name.as_str())
 }
 
-fn misplaced(map: &ConfigMap, revision: &str, summary: String) -> Finding {
+/// `spare`: the right one exists too, so that this one is only in the way.
+fn misplaced(map: &ConfigMap, revision: &str, summary: String, spare: bool) -> Finding {
     let (name, namespace, right) = (&map.metadata.name, &map.metadata.namespace, shared_name(revision));
+    let create = (!spare).then(|| {
+        Step::command(
+            Risk::Change,
+            "creates, from that file, the ConfigMap that istiod reads",
+            ["kubectl", "create", "configmap", &right, "-n", SYSTEM_NAMESPACE, "--from-file=mesh=<file>"],
+        )
+    });
+    let print = Step::command(
+        Risk::Read,
+        if spare {
+            "prints its settings; check that none is missed"
+        } else {
+            "prints its settings; save them in a file"
+        },
+        ["kubectl", "get", "configmap", name, "-n", namespace, "-o", "go-template={{.data.mesh}}"],
+    );
+    let delete = Step::command(
+        Risk::Change,
+        "removes the ignored ConfigMap",
+        ["kubectl", "delete", "configmap", name, "-n", namespace],
+    );
     let object = format!("{namespace}/configmap/{name}");
     about(
         name,
@@ -100,25 +121,10 @@ fn misplaced(map: &ConfigMap, revision: &str, summary: String) -> Finding {
     )
     .key(KeyKind::Namespace, namespace)
     .remedy(Remedy::new(
-        format!("move its settings to {right} in {SYSTEM_NAMESPACE}"),
-        vec![
-            Step::command(
-                Risk::Read,
-                "prints its settings; save them in a file",
-                ["kubectl", "get", "configmap", name, "-n", namespace, "-o", "go-template={{.data.mesh}}"],
-            ),
-            Step::command(
-                Risk::Change,
-                "creates, from that file, the ConfigMap that istiod reads",
-                ["kubectl", "create", "configmap", &right, "-n", SYSTEM_NAMESPACE, "--from-file=mesh=<file>"],
-            ),
-            Step::command(
-                Risk::Change,
-                "removes the ignored ConfigMap",
-                ["kubectl", "delete", "configmap", name, "-n", namespace],
-            ),
-        ],
+        if spare { "remove it".to_owned() } else { format!("move its settings to {right} in {SYSTEM_NAMESPACE}") },
+        [Some(print), create, Some(delete)].into_iter().flatten().collect(),
     ))
+    .at_most(if spare { Severity::Info } else { Severity::Error })
     .evidence(
         if namespace == SYSTEM_NAMESPACE { SourceId::SystemConfigMaps } else { SourceId::SharedConfigMaps },
         object,
