@@ -19,6 +19,9 @@ use crate::sources::{Collector, Reach, Request, SOURCES, Source, with_followed};
 /// How many lists run at once: enough to hide latency, few enough not to be throttled.
 const CONCURRENCY: usize = 8;
 
+/// By far the longest lists: while the server writes them, all others are read.
+const FIRST: [SourceId; 2] = [SourceId::Pods, SourceId::Deployments];
+
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -71,6 +74,7 @@ pub async fn gather(
     let plan = &Plan { sources: with_followed(&plan.sources), ..plan.clone() };
     let mut recorder = plan.record.then(Recorder::new);
     let mut waiting: Vec<&'static Source> = SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
+    waiting.sort_by_key(|source| !FIRST.contains(&source.id));
     let mut state = Progress { done: 0, total: waiting.len(), objects: 0 };
     let mut started: BTreeSet<SourceId> = BTreeSet::new();
     let mut finished: BTreeSet<SourceId> = BTreeSet::new();
