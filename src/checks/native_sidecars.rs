@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cni::{impact, is_rolling};
 use super::remedies::{count, names, restart, subject, upgrade_pool, workload_key};
+use super::stranded::VERDICTS_USE;
 use crate::engine::finding::KeyKind;
 use crate::engine::lens::OWNERS;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
@@ -496,14 +497,7 @@ static OVERRIDE: Check = Check {
         SourceId::StatefulSets,
         SourceId::DaemonSets,
     ],
-    uses: &[
-        SourceId::ReplicaSets,
-        SourceId::Jobs,
-        SourceId::CronJobs,
-        SourceId::WebhookServices,
-        SourceId::WebhookEndpoints,
-        SourceId::WebhookConfigMaps,
-    ],
+    uses: VERDICTS_USE,
     docs: "## What it means
 A workload's annotation `sidecar.istio.io/nativeSidecar` asks for another kind of sidecar than its revision injects: it starts and stops differently from the rest of the mesh.
 

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 use super::cni::{impact, switch};
 use super::remedies::{count, quote, restart};
+use super::stranded::VERDICTS_USE;
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::injection::REV;
@@ -39,14 +40,7 @@ pub static POD_SECURITY: Check = Check {
         SourceId::StatefulSets,
         SourceId::DaemonSets,
     ],
-    uses: &[
-        SourceId::ReplicaSets,
-        SourceId::Jobs,
-        SourceId::CronJobs,
-        SourceId::WebhookServices,
-        SourceId::WebhookEndpoints,
-        SourceId::WebhookConfigMaps,
-    ],
+    uses: VERDICTS_USE,
     docs: "## What it means
 A namespace enforces the Pod Security Standard `baseline` or `restricted`, and its pods get the init container `istio-init`, which needs the capabilities NET_ADMIN and NET_RAW. Both standards forbid these: Kubernetes refuses new pods with a sidecar there. Running pods stay.
 

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::cni::impact;
 use super::remedies::{names, quote, workload_key};
+use super::stranded::VERDICTS_USE;
 use crate::engine::finding::{Impact, KeyKind};
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::injection::Candidate;
@@ -42,14 +43,7 @@ pub static RESTART_POLICY: Check = Check {
         SourceId::StatefulSets,
         SourceId::DaemonSets,
     ],
-    uses: &[
-        SourceId::ReplicaSets,
-        SourceId::Jobs,
-        SourceId::CronJobs,
-        SourceId::WebhookServices,
-        SourceId::WebhookEndpoints,
-        SourceId::WebhookConfigMaps,
-    ],
+    uses: VERDICTS_USE,
     docs: "## What it means
 A native sidecar is an init container with `restartPolicy: Always`. Another webhook that changes the same pods took that field away. Kubernetes then refuses the pod, or runs the sidecar as an ordinary init container that never ends, so that the application never starts.
 
