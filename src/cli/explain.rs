@@ -27,7 +27,7 @@ pub fn run(args: &ExplainArgs) -> Exit {
         Some(check) => print(&page(check)),
         None => {
             let code = crate::model::quoted::printable(code);
-            ui::message(&format!("error: there is no check {code}\nhint:  all codes:\n         kubectl asm explain\n"));
+            ui::message(&format!("error: there is no check {code}\nhint:  all codes:\n       kubectl asm explain\n"));
             Exit::Unable
         }
     }
