@@ -186,6 +186,20 @@ async fn read(
     let all = requests.first.len();
     let mut served = 0;
     let mut not_served = 0;
+    // One istiod that hangs must not keep the others waiting.
+    let istiods = requests.first.iter().filter_map(|request| match request {
+        Request::Istiod(request) => Some(async move { (request, cluster.istiod(request).await) }),
+        _ => None,
+    });
+    for (request, reply) in futures::future::join_all(istiods).await {
+        let answer = crate::sources::xds::lines(request, reply);
+        answer.lines.iter().for_each(|line| take(&mut part, line));
+        // That a pod did not answer is an answer too: the lines say so.
+        served += 1;
+        // A right that is missing for one is missing for all: that is one fact.
+        let is_known = |fault: &Fault| part.end.faults.iter().any(|f| f.need.is_some() && f.need == fault.need);
+        part.end.faults.extend(answer.fault.filter(|fault| !is_known(fault)));
+    }
     for request in requests.first {
         one(cluster, &mut part, &request, &mut served, &mut not_served).await;
     }
@@ -250,6 +264,8 @@ async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut
                 }
             }
         },
+        // Asked before, all at once.
+        Request::Istiod(_) => {}
         Request::Raw(path) => match cluster.get_raw(path).await {
             Err(fault) => part.end.faults.push(fault),
             Ok(None) => *not_served += 1,

@@ -57,6 +57,7 @@ pub fn redact(id: SourceId, value: &mut Value) {
         SourceId::EnvoyFilters => istio::envoy_filter(object),
         SourceId::Telemetries => istio::telemetry(object),
         SourceId::SecretProviderClasses => istio::secret_provider_class(object),
+        SourceId::Xds => istio::xds(object),
         _ => {}
     }
     object.remove("stringData");

@@ -10,6 +10,8 @@ mod access;
 mod connect;
 mod credentials;
 mod fault;
+pub mod forward;
+pub mod istiod;
 mod kubeconfig;
 mod list;
 mod proxy;
@@ -25,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::snapshot::{Fault, FaultKind, Need};
+pub use istiod::{IstiodReply, IstiodRequest, Life};
 
 /// How to connect: kubectl's flags, already parsed.
 #[derive(Clone, Debug, Default)]

@@ -24,7 +24,7 @@ pub(super) const ACCEPT_LIST_METADATA: &str =
 pub(super) const ACCEPT_OBJECT_METADATA: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-const AGENT: &str = concat!("kubectl-asm/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("kubectl-asm/", env!("CARGO_PKG_VERSION"));
 
 /// Largest body kept in one piece.
 const BODY_CAP: usize = 16 << 20;
@@ -157,13 +157,13 @@ async fn send(shared: &Shared, call: &Call<'_>) -> Result<Response<Body>, Failur
     Ok(answer)
 }
 
-fn silent(shared: &Shared) -> Fault {
+pub(super) fn silent(shared: &Shared) -> Fault {
     let seconds = shared.idle.unwrap_or_default().as_secs_f64();
     Fault::new(FaultKind::Timeout, format!("{} sent nothing for {seconds} s", shared.info.server))
         .hint("try again, or allow more with --request-timeout")
 }
 
-async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+pub(super) async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, future).await,
         None => Ok(future.await),

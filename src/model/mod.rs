@@ -17,6 +17,7 @@ pub mod selector;
 pub mod service;
 pub mod string_map;
 pub mod webhook;
+pub mod xds;
 pub mod yaml;
 
 pub use config_map::ConfigMap;
@@ -31,6 +32,7 @@ pub use scaling::{Autoscaler, DisruptionBudget};
 pub use selector::LabelSelector;
 pub use service::{EndpointSlice, Service};
 pub use webhook::{Webhook, WebhookConfiguration};
+pub use xds::XdsRecord;
 
 use serde::{Deserialize, Deserializer};
 

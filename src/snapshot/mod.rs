@@ -13,7 +13,7 @@ pub use fault::{Fault, FaultKind, Need};
 use crate::model::{
     Autoscaler, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway, MetaOnly,
     Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry,
-    WebhookConfiguration,
+    WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -124,6 +124,8 @@ pub enum SourceId {
     MetricsConfigMaps,
     /// The Deployment of managed Prometheus's agent.
     MetricsAgents,
+    /// What each istiod pod says about the proxies connected to it, asked through a port-forward.
+    Xds,
 }
 
 impl SourceId {
@@ -418,4 +420,6 @@ pub struct Snapshot {
     pub metrics_config_maps: Section<ConfigMap>,
     /// See [`SourceId::MetricsAgents`].
     pub metrics_agents: Section<Controller>,
+    /// See [`SourceId::Xds`].
+    pub xds: Section<XdsRecord>,
 }

@@ -8,11 +8,12 @@ use crate::mesh::{control_plane, webhook, workload};
 use crate::model::{
     Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
     KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
-    Telemetry, WebhookConfiguration,
+    Telemetry, WebhookConfiguration, XdsRecord,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
+const POD_PORTS: Api = Api { group: "", version: "v1", resource: "pods/portforward" };
 const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
 const CONFIG_MAPS: Api = Api { group: "", version: "v1", resource: "configmaps" };
 const EVENTS: Api = Api { group: "", version: "v1", resource: "events" };
@@ -529,5 +530,22 @@ pub static SOURCES: &[Source] = &[
         Reach::Fixed(|| vec![get(DEPLOYMENTS, Some("kube-system"), "ama-metrics")]),
         metrics_agents,
         Deployment
+    ),
+    source!(
+        Xds,
+        "pods/portforward",
+        Reach::Follows(
+            &[SourceId::SystemPods],
+            |snapshot| super::xds::requests(snapshot).into_iter().map(Request::Istiod).collect(),
+            // Over a WebSocket the API server asks for `get`, from Kubernetes 1.35 on for `create` as well
+            // (<https://github.com/kubernetes/kubernetes/pull/134577>); kubectl port-forward always needed `create`.
+            &[
+                FollowRight { verb: "create", api: POD_PORTS, place: Place::System },
+                FollowRight { verb: "get", api: POD_PORTS, place: Place::System },
+            ]
+        ),
+        xds,
+        |bytes| serde_json::from_slice::<XdsRecord>(bytes),
+        None
     ),
 ];

@@ -5,13 +5,14 @@
 mod catalog;
 pub mod collect;
 pub mod rights;
+pub mod xds;
 
 pub use catalog::{SOURCES, source};
 pub use collect::{Collector, new_collector};
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{Api, GetRequest, ListRequest};
+use crate::cluster::{Api, GetRequest, IstiodRequest, ListRequest};
 use crate::snapshot::{Scope, Snapshot, SourceId, State};
 
 /// The add-on's control-plane namespace, which is also Istio's root namespace there
@@ -29,6 +30,8 @@ pub enum Request {
     Get(GetRequest),
     /// A path that is not a resource, such as `/version`.
     Raw(&'static str),
+    /// Questions to an istiod pod.
+    Istiod(IstiodRequest),
 }
 
 /// A list over the examined namespaces: the whole cluster, or one list per namespace.
@@ -66,6 +69,8 @@ pub enum Place {
     Scope,
     /// Namespaces that webhooks of another Istio point to.
     Webhooks,
+    /// The namespace of the add-on's istiods.
+    System,
 }
 
 /// How a source is reached.

@@ -68,6 +68,8 @@ fn of_source(source: &Source, scope: &Scope) -> Vec<Right> {
             Request::Get(get) => Some(Right::new("get", get.api, place(get.namespace.as_ref()), Some(&get.name))),
             // Every authenticated user may ask for the version.
             Request::Raw(_) => None,
+            // Which pods there are follows from another source, and the rights with it.
+            Request::Istiod(_) => None,
         })
         .collect()
 }
@@ -75,6 +77,7 @@ fn of_source(source: &Source, scope: &Scope) -> Vec<Right> {
 fn places(place: Place, scope: &Scope) -> Vec<Where> {
     match (place, &scope.namespaces) {
         (Place::Addon, _) => [SYSTEM_NAMESPACE, INGRESS_NAMESPACE].map(|name| Where::Namespace(name.to_owned())).into(),
+        (Place::System, _) => vec![Where::Namespace(SYSTEM_NAMESPACE.to_owned())],
         (Place::Scope, Some(names)) => names.iter().cloned().map(Where::Namespace).collect(),
         (Place::Scope, None) => vec![Where::Cluster],
         (Place::Webhooks, None) => vec![Where::Cluster],

@@ -62,6 +62,18 @@ pub(super) fn config_map(object: &mut Map<String, Value>) {
     }
 }
 
+/// Of what istiod says about a proxy, the fields that are read: names, versions, and what was sent and accepted when.
+pub(super) fn xds(object: &mut Map<String, Value>) {
+    object.retain(|key, _| matches!(key.as_str(), "istiod" | "proxy"));
+    let Some(Value::Object(proxy)) = object.get_mut("proxy") else { return };
+    proxy.retain(|key, _| matches!(key.as_str(), "istiod" | "connectedAt" | "connections" | "syncz"));
+    let Some(syncz) = proxy.get_mut("syncz") else { return };
+    super::keep(syncz, &["proxy", "proxy_type", "istio_version", "cluster_id", "resources"]);
+    if let Some(Value::Object(resources)) = syncz.get_mut("resources") {
+        resources.values_mut().for_each(|one| super::keep(one, &["sent", "acked", "sentTime", "lastError"]));
+    }
+}
+
 /// The injector's configuration with its templates replaced by their hashes. JSON is YAML, so it is written as that.
 fn injector(text: &str) -> String {
     let Ok(Value::Object(mut config)) = yaml::to_json(text) else {
