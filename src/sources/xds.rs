@@ -41,7 +41,11 @@ fn request(pod: &Pod) -> Option<IstiodRequest> {
         target: PodPort {
             namespace: SYSTEM_NAMESPACE.to_owned(),
             pod: pod.metadata.name.clone(),
-            port: pod.metadata.annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(MONITORING),
+            port: pod
+                .metadata
+                .annotation("prometheus.io/port")
+                .and_then(|port| port.parse().ok())
+                .unwrap_or(MONITORING),
         },
         revision: revision.to_owned(),
         life,
@@ -175,4 +179,122 @@ fn connected(metrics: &[u8]) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some(Some(sum.unwrap_or(0) + value as u64))
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // reason: a failed assumption should fail the test loudly
+
+    use super::*;
+    use crate::model::XdsRecord;
+    use crate::model::xds::Nonces;
+
+    // Answers of a real istiod 1.28.3: among its proxies one that refuses its listeners and one that never acknowledges.
+    const SYNCZ: &[u8] = include_bytes!("../../tests/fixtures/istiod/asm-1-28-0-syncz.json");
+    const CONNECTIONS: &[u8] = include_bytes!("../../tests/fixtures/istiod/asm-1-28-0-connections.json");
+
+    fn asking(life: Life) -> IstiodRequest {
+        let target = PodPort { namespace: SYSTEM_NAMESPACE.to_owned(), pod: "istiod-1".to_owned(), port: MONITORING };
+        IstiodRequest { target, revision: "asm-1-28".to_owned(), life }
+    }
+
+    fn records(lines: &Lines) -> (IstiodAnswer, Vec<crate::model::xds::XdsClient>) {
+        let mut istiods = Vec::new();
+        let mut clients = Vec::new();
+        for line in &lines.lines {
+            match serde_json::from_slice(line).unwrap() {
+                XdsRecord::Istiod(answer) => istiods.push(answer),
+                XdsRecord::Proxy(client) => clients.push(client),
+            }
+        }
+        assert_eq!(istiods.len(), 1);
+        (istiods.remove(0), clients)
+    }
+
+    #[test]
+    fn a_recorded_answer_becomes_a_line_per_proxy() {
+        let reply = IstiodReply {
+            syncz: Some(SYNCZ.to_vec()),
+            connections: Some(CONNECTIONS.to_vec()),
+            version: Some("1.28.3-4c1f845-Clean".to_owned()),
+            ..IstiodReply::default()
+        };
+        let lines = lines(&asking(Life::Running), reply);
+        assert_eq!(lines.fault, None);
+        let (answer, clients) = records(&lines);
+        assert_eq!((answer.asked, answer.proxies), (Asked::Answered, Some(5)));
+        let names: Vec<_> = clients.iter().filter_map(|client| client.syncz.pod()).collect();
+        assert!(names.is_sorted());
+        let of = |pod: &str| clients.iter().find(|client| client.syncz.proxy.starts_with(pod)).unwrap();
+        let listeners = |pod| {
+            of(pod).syncz.resources.as_ref().unwrap()["type.googleapis.com/envoy.config.listener.v3.Listener"].clone()
+        };
+        assert!(listeners("badlds").last_error.unwrap().contains("virtualInbound"));
+        assert_eq!(listeners("stuck").nonces, Nonces::NeverAcknowledged);
+        assert_eq!(listeners("web").nonces, Nonces::Equal);
+        assert_eq!(of("web").connected_at, "2026-11-23T05:55:06.502544776Z".parse().ok());
+        assert!(clients.iter().all(|client| client.connections == 1 && client.istiod == "istiod-1"));
+    }
+
+    #[test]
+    fn who_serves_nobody_leaves_nothing_out() {
+        let refused = Fault::new(FaultKind::Unreachable, "port 15014 of pod istiod-1: connection refused");
+        let late = Fault::new(FaultKind::Timeout, "pod istiod-1 did not answer within 10 s");
+        for (life, fault, asked, is_gap) in [
+            (Life::Running, Some(refused), Asked::Refused, false),
+            (Life::Running, Some(late.clone()), Asked::Failed, true),
+            (Life::Ending, Some(late), Asked::Failed, false),
+            (Life::NotRunning, None, Asked::NotRunning, false),
+        ] {
+            let lines = lines(&asking(life), IstiodReply { fault, ..IstiodReply::default() });
+            let (answer, clients) = records(&lines);
+            assert_eq!((answer.asked, lines.fault.is_some()), (asked, is_gap), "{life:?}");
+            assert!(clients.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_page_instead_of_a_list_is_a_gap() {
+        for page in ["<html>", "{}", "[1,", "\"x\"", ""] {
+            let reply = IstiodReply { syncz: Some(page.as_bytes().to_vec()), ..IstiodReply::default() };
+            let lines = lines(&asking(Life::Running), reply);
+            assert_eq!(records(&lines).0.asked, Asked::Failed, "{page}");
+            assert_eq!(lines.fault.unwrap().kind, FaultKind::Malformed);
+        }
+    }
+
+    #[test]
+    fn one_odd_element_costs_itself() {
+        let body = br#"[7, {"proxy": "a.b", "resources": {"T": null, "U": {"sent": "1"}}}, null]"#;
+        let lines = lines(&asking(Life::Running), IstiodReply { syncz: Some(body.to_vec()), ..IstiodReply::default() });
+        let read = lines.lines.iter().filter(|line| serde_json::from_slice::<XdsRecord>(line).is_ok()).count();
+        // The istiod, the proxy, and null for a proxy without a name.
+        assert_eq!((lines.lines.len(), read), (4, 3));
+    }
+
+    #[test]
+    fn metrics_count_the_proxies() {
+        let recorded = "# TYPE pilot_xds gauge\npilot_xds{version=\"1.28.3\"} 5\npilot_xds{version=\"65536.65536.65536\"} 0\npilot_xds_cds_reject{node=\"a\"} 1\n";
+        assert_eq!(connected(recorded.as_bytes()), Some(5));
+        assert_eq!(connected(b"pilot_xds{version=\"1\"} NaN\n"), None);
+        assert_eq!(connected(b"pilot_xds_pushes{} 4\n"), None);
+        assert_eq!(connected(b""), None);
+    }
+
+    #[test]
+    fn istiods_are_asked_where_they_say() {
+        let pod = |json: serde_json::Value| request(&serde_json::from_value(json).unwrap());
+        let of = |annotations: serde_json::Value, phase: &str| {
+            pod(serde_json::json!({"metadata": {"name": "i", "labels": {"app": "istiod", "istio.io/rev": "asm-1-28"},
+                "annotations": annotations}, "status": {"phase": phase}}))
+        };
+        assert_eq!(of(serde_json::json!({"prometheus.io/port": "15099"}), "Running").unwrap().target.port, 15099);
+        assert_eq!(of(serde_json::json!({"prometheus.io/port": "x"}), "Running").unwrap().target.port, 15014);
+        assert_eq!(of(serde_json::json!({}), "Pending").unwrap().life, Life::NotRunning);
+        assert_eq!(of(serde_json::json!({}), "Failed"), None);
+        assert_eq!(
+            pod(serde_json::json!({"metadata": {"labels": {"app": "istiod", "istio.io/rev": "default"}}})),
+            None
+        );
+    }
 }
