@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -79,6 +79,7 @@ pub async fn gather(
     let mut started: BTreeSet<SourceId> = BTreeSet::new();
     let mut finished: BTreeSet<SourceId> = BTreeSet::new();
     let mut running = FuturesUnordered::new();
+    let end = Instant::now() + plan.timeout;
     let deadline = tokio::time::sleep(plan.timeout);
     tokio::pin!(deadline, stop);
     let mut late = false;
@@ -88,7 +89,7 @@ pub async fn gather(
             let source = waiting.remove(next);
             started.insert(source.id);
             let part = recorder.as_mut().map(|recorder| recorder.source(source.id));
-            running.push(read(cluster, source, requests(source, plan, &snapshot), part));
+            running.push(read(cluster, source, requests(source, plan, &snapshot), part, end));
         }
         if running.is_empty() {
             break;
@@ -172,6 +173,7 @@ async fn read(
     source: &'static Source,
     requests: Requests,
     recorder: Option<SourceRecorder>,
+    end: Instant,
 ) -> Part {
     let mut part = Part {
         source,
@@ -188,7 +190,10 @@ async fn read(
     let mut not_served = 0;
     // One istiod that hangs must not keep the others waiting.
     let istiods = requests.first.iter().filter_map(|request| match request {
-        Request::Istiod(request) => Some(async move { (request, cluster.istiod(request).await) }),
+        Request::Istiod(request) => Some(async move {
+            let left = end.saturating_duration_since(Instant::now());
+            (request, cluster.istiod(request, left).await)
+        }),
         _ => None,
     });
     for (request, reply) in futures::future::join_all(istiods).await {

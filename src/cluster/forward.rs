@@ -9,18 +9,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::Fuse;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, DATE, HOST, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, DATE, HOST, HeaderName, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Portforwarder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use super::request::{AGENT, limited};
@@ -70,6 +74,9 @@ impl Question {
     }
 }
 
+/// Room that an announced length gets before anything has come.
+const FIRST_ROOM: usize = 4 << 20;
+
 /// An answer of a pod.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -81,22 +88,15 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What the runtime says when the port cannot be had; none when the tunnel just ends.
-type Refusal = Fuse<Pin<Box<dyn Future<Output = Option<String>> + Send>>>;
-
 /// A connection to a port of a pod. Questions follow each other on it.
 pub struct Tunnel {
     shared: Arc<Shared>,
-    target: PodPort,
-    sender: SendRequest<Empty<Bytes>>,
-    refusal: Refusal,
-    connection: tokio::task::JoinHandle<()>,
+    conversation: Conversation,
     forwarder: Portforwarder,
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.connection.abort();
         self.forwarder.abort();
     }
 }
@@ -133,12 +133,9 @@ impl Cluster {
         };
         let lost = || Fault::new(FaultKind::Unreachable, format!("the port-forward to {} did not open", name(target)));
         let stream = forwarder.take_stream(target.port).ok_or_else(lost)?;
-        let refused = forwarder.take_error(target.port).ok_or_else(lost)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| lost())?;
-        // How the connection ends shows in the question that is under way.
-        let connection = tokio::spawn(connection.map(drop));
-        let refusal: Pin<Box<dyn Future<Output = Option<String>> + Send>> = Box::pin(refused);
-        Ok(Tunnel { shared, target: target.clone(), sender, refusal: refusal.fuse(), connection, forwarder })
+        let refusal = forwarder.take_error(target.port).ok_or_else(lost)?;
+        let conversation = Conversation::begin(stream, refusal, target, shared.idle).await.ok_or_else(lost)?;
+        Ok(Tunnel { shared, conversation, forwarder })
     }
 }
 
@@ -148,9 +145,69 @@ impl Tunnel {
     /// # Errors
     /// Nothing listens there ([`is_refused`]), the connection broke, nothing came for too long, or far too much did.
     pub async fn ask(&mut self, question: &Question) -> Result<Answer, Fault> {
-        let broke = |target: &PodPort| {
-            Fault::new(FaultKind::Unreachable, format!("the connection to {} broke off", name(target)))
-        };
+        let answer = self.conversation.ask(question).await?;
+        self.shared.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+        Ok(answer)
+    }
+}
+
+/// What the runtime says when the port cannot be had; none when the tunnel just ends.
+type Refusal = Fuse<Pin<Box<dyn Future<Output = Option<String>> + Send>>>;
+
+/// HTTP/1.1 over a stream that is already there.
+struct Conversation {
+    target: PodPort,
+    idle: Option<Duration>,
+    sender: SendRequest<Empty<Bytes>>,
+    refusal: Refusal,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Conversation {
+    async fn begin(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        refusal: impl Future<Output = Option<String>> + Send + 'static,
+        target: &PodPort,
+        idle: Option<Duration>,
+    ) -> Option<Self> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        // How the connection ends shows in the question that is under way.
+        let connection = tokio::spawn(connection.map(drop));
+        let refusal: Pin<Box<dyn Future<Output = Option<String>> + Send>> = Box::pin(refusal);
+        Some(Self { target: target.clone(), idle, sender, refusal: refusal.fuse(), connection })
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Answer, Fault> {
+        let response = self.send(question).await?;
+        let status = response.status();
+        let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let date = header(DATE).and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
+        let announced = header(CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(FIRST_ROOM));
+        let mut incoming = response.into_body();
+        let (target, idle) = (&self.target, self.idle);
+        while let Some(frame) = limited(idle, incoming.frame()).await.map_err(|_| silence(target, idle))? {
+            let frame = frame.map_err(|_| {
+                Fault::new(FaultKind::Truncated, format!("the answer of {} stops in the middle", name(target)))
+            })?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            if body.len() + bytes.len() > question.cap() {
+                let message = format!("the answer of {} to {} is too large", name(target), question.path());
+                return Err(Fault::new(FaultKind::Truncated, message));
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(Answer { status, date, body })
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    async fn send(&mut self, question: &Question) -> Result<Response<Incoming>, Fault> {
         let request = Request::builder()
             .method(Method::GET)
             .uri(question.path().as_ref())
@@ -158,13 +215,12 @@ impl Tunnel {
             .header(USER_AGENT, AGENT)
             .body(Empty::new())
             .map_err(|_| Fault::new(FaultKind::Malformed, "the request cannot be written"))?;
-        let idle = self.shared.idle;
         let (sender, refusal) = (&mut self.sender, &mut self.refusal);
         let answering = async {
             sender.ready().await?;
             sender.send_request(request).await
         };
-        let answered = limited(idle, async {
+        let answered = limited(self.idle, async {
             tokio::pin!(answering);
             tokio::select! {
                 biased;
@@ -180,33 +236,11 @@ impl Tunnel {
             }
         })
         .await
-        .map_err(|_| silence(&self.target, idle))?;
-        let response = match answered {
-            Ok(response) => response,
-            Err(said) => return Err(said.map_or_else(|| broke(&self.target), |said| refused(&self.target, &said))),
-        };
-        let status = response.status();
-        let date = response
-            .headers()
-            .get(DATE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
-        let announced = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(question.cap()));
-        let mut incoming = response.into_body();
-        while let Some(frame) = limited(idle, incoming.frame()).await.map_err(|_| silence(&self.target, idle))? {
-            let frame = frame.map_err(|_| {
-                Fault::new(FaultKind::Truncated, format!("the answer of {} stops in the middle", name(&self.target)))
-            })?;
-            let Ok(bytes) = frame.into_data() else { continue };
-            self.shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            if body.len() + bytes.len() > question.cap() {
-                let message = format!("the answer of {} to {} is too large", name(&self.target), question.path());
-                return Err(Fault::new(FaultKind::Truncated, message));
-            }
-            body.extend_from_slice(&bytes);
-        }
-        Ok(Answer { status, date, body })
+        .map_err(|_| silence(&self.target, self.idle))?;
+        answered.map_err(|said| match said {
+            Some(said) => refused(&self.target, &said),
+            None => Fault::new(FaultKind::Unreachable, format!("the connection to {} broke off", name(&self.target))),
+        })
     }
 }
 
@@ -214,7 +248,7 @@ fn name(target: &PodPort) -> String {
     format!("port {} of pod {}", target.port, fault::clean(&target.pod, 253))
 }
 
-fn silence(target: &PodPort, idle: Option<std::time::Duration>) -> Fault {
+fn silence(target: &PodPort, idle: Option<Duration>) -> Fault {
     let seconds = idle.unwrap_or_default().as_secs_f64();
     Fault::new(FaultKind::Timeout, format!("{} sent nothing for {seconds} s", name(target)))
 }
@@ -277,5 +311,93 @@ fn not_opened(error: &kube::Error, target: &PodPort, shared: &Shared) -> Fault {
             inner.downcast_ref::<Fault>().cloned().unwrap_or_else(|| fault::from_kube(error, &shared.info))
         }
         other => fault::from_kube(other, &shared.info),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // reason: a failed assumption should fail the test loudly
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(50);
+
+    /// A conversation with a pod whose every byte the test writes, and the tunnel's error channel.
+    async fn pod(refusal: impl Future<Output = Option<String>> + Send + 'static) -> (Conversation, DuplexStream) {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let target = PodPort { namespace: "n".into(), pod: "istiod-1".into(), port: 15014 };
+        (Conversation::begin(near, refusal, &target, Some(IDLE)).await.unwrap(), far)
+    }
+
+    async fn request(pod: &mut DuplexStream) -> String {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            seen.push(pod.read_u8().await.unwrap());
+        }
+        String::from_utf8(seen).unwrap()
+    }
+
+    async fn answered(bytes: &'static [u8], close: bool) -> Result<Answer, Fault> {
+        let (mut conversation, mut far) = pod(std::future::pending()).await;
+        let server = tokio::spawn(async move {
+            request(&mut far).await;
+            far.write_all(bytes).await.unwrap();
+            if !close {
+                std::future::pending::<()>().await;
+            }
+        });
+        let answer = conversation.ask(&Question::Syncz).await;
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn questions_follow_each_other_on_one_connection() {
+        let (mut conversation, mut far) = pod(std::future::pending()).await;
+        let server = tokio::spawn(async move {
+            let first = request(&mut far).await;
+            far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n[]")
+                .await
+                .unwrap();
+            let second = request(&mut far).await;
+            far.write_all(
+                b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
+            )
+            .await
+            .unwrap();
+            [first, second]
+        });
+        let answer = conversation.ask(&Question::Syncz).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, &b"[]"[..]));
+        assert_eq!(answer.date.unwrap().as_second(), 784_111_777);
+        let answer = conversation.ask(&Question::Connections).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::NOT_FOUND, &b"abc"[..]));
+        let seen = server.await.unwrap();
+        assert!(seen[0].starts_with("GET /debug/syncz HTTP/1.1\r\n"), "{}", seen[0]);
+        assert!(seen[1].starts_with("GET /debug/connections HTTP/1.1\r\n"), "{}", seen[1]);
+    }
+
+    #[tokio::test]
+    async fn broken_answers_are_told_apart() {
+        let fault = async |bytes, close| answered(bytes, close).await.unwrap_err();
+        assert_eq!(fault(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", true).await.kind, FaultKind::Truncated);
+        assert_eq!(fault(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", false).await.kind, FaultKind::Timeout);
+        assert_eq!(fault(b"", true).await.kind, FaultKind::Unreachable);
+        assert_eq!(fault(b"", false).await.kind, FaultKind::Timeout);
+        let rubbish = fault(b"SSH-2.0-OpenSSH_9.2\r\n", true).await;
+        assert_eq!((rubbish.kind, is_refused(&rubbish)), (FaultKind::Unreachable, false));
+    }
+
+    #[tokio::test]
+    async fn the_runtime_says_when_nothing_listens() {
+        let said = "error forwarding port 15014 to pod 1f, uid : failed to connect to localhost:15014 inside namespace \"1f\", IPv4: dial tcp4 127.0.0.1:15014: connect: connection refused";
+        let (mut conversation, _far) = pod(std::future::ready(Some(said.to_owned()))).await;
+        let fault = conversation.ask(&Question::IstiodVersion).await.unwrap_err();
+        assert!(is_refused(&fault), "{fault}");
+        let (mut conversation, _far) = pod(std::future::ready(Some("pod sandbox is gone\u{1b}[2J".to_owned()))).await;
+        let fault = conversation.ask(&Question::IstiodVersion).await.unwrap_err();
+        assert!(!is_refused(&fault) && fault.message.ends_with("pod sandbox is gone [2J"), "{fault}");
     }
 }
