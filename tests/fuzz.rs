@@ -44,4 +44,5 @@ targets! {
     image: 8000,
     words: 1500,
     no_proxy: 2000,
+    xds: 300,
 }

@@ -5,17 +5,20 @@ use std::io::Write;
 use jiff::Timestamp;
 use kubectl_asm::bundle;
 use kubectl_asm::bundle::redact::redact;
+use kubectl_asm::cluster::forward::PodPort;
 use kubectl_asm::cluster::split::Splitter;
+use kubectl_asm::cluster::{IstiodReply, IstiodRequest, Life};
 use kubectl_asm::facts::Facts;
 use kubectl_asm::fuzzing;
 use kubectl_asm::mesh::revision::{AsmRevision, IstioVersion, compare};
 use kubectl_asm::model::config_map::InjectorConfig;
 use kubectl_asm::model::quoted::printable;
-use kubectl_asm::model::{ConfigMap, LabelSelector, Pod};
+use kubectl_asm::model::xds::Asked;
+use kubectl_asm::model::{ConfigMap, LabelSelector, Pod, XdsRecord};
 use kubectl_asm::report::{self, Format, Report, Style};
 use kubectl_asm::snapshot::{Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;
-use kubectl_asm::sources::{SOURCES, Source};
+use kubectl_asm::sources::{SOURCES, Source, xds as xds_source};
 use serde_json::Value;
 
 use crate::engine::{Target, outcome};
@@ -481,4 +484,55 @@ pub fn no_proxy() -> Target {
         assert!(!bypassed || !list.trim().is_empty());
         outcome(bypassed)
     })
+}
+
+/// Whatever istiod lists: one line about it, and one for each element, which say the same after redaction.
+pub fn xds() -> Target {
+    let seeds = ["asm-1-28-0", "asm-1-28-1", "asm-1-30-0"].map(|name| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/istiod");
+        std::fs::read(folder.join(format!("{name}-syncz.json"))).unwrap()
+    });
+    target(seeds.into(), |input| {
+        let request = IstiodRequest {
+            target: PodPort { namespace: "n".to_owned(), pod: "istiod-1".to_owned(), port: 15014 },
+            revision: "asm-1-28".to_owned(),
+            life: Life::Running,
+        };
+        let reply = IstiodReply {
+            syncz: Some(input.to_vec()),
+            connections: Some(input.to_vec()),
+            metrics: Some(input.to_vec()),
+            ..IstiodReply::default()
+        };
+        let lines = xds_source::lines(&request, reply);
+        let first: XdsRecord = serde_json::from_slice(&lines.lines[0]).unwrap();
+        let XdsRecord::Istiod(answer) = first else { panic!("the first line is about the istiod") };
+        assert_eq!(answer.asked == Asked::Answered, lines.fault.is_none());
+        let elements = serde_json::from_slice::<Vec<Value>>(input).map_or(0, |list| list.len());
+        if answer.asked == Asked::Answered && elements > 0 {
+            assert_eq!(lines.lines.len(), elements + 1);
+        }
+        let mut decoded = 0;
+        for line in &lines.lines {
+            let Ok(record) = serde_json::from_slice::<XdsRecord>(line) else { continue };
+            let mut value: Value = serde_json::from_slice(line).unwrap();
+            decoded += 1;
+            // Where a list stands for an object, redaction drops what the decoder would take.
+            if of_proxy(&value).any(Value::is_array) {
+                continue;
+            }
+            redact(SourceId::Xds, &mut value);
+            let again: XdsRecord = serde_json::from_slice(value.to_string().as_bytes()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{record:?}"));
+        }
+        outcome((lines.lines.len(), decoded))
+    })
+}
+
+/// The objects that a line about a proxy is made of.
+fn of_proxy(line: &Value) -> impl Iterator<Item = &Value> {
+    let syncz = line.pointer("/proxy/syncz");
+    let resources = syncz.and_then(|syncz| syncz.get("resources"));
+    let each = resources.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values);
+    line.get("proxy").into_iter().chain(syncz).chain(resources).chain(each)
 }

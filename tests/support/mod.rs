@@ -263,7 +263,7 @@ fn answer<'o>(objects: &'o [Value], request: &Request) -> Vec<&'o Value> {
     objects
         .iter()
         .filter(|object| match request {
-            Request::Raw(_) => false,
+            Request::Raw(_) | Request::Istiod(_) => false,
             Request::Get(get) => {
                 of(object, (get.api.group, get.api.resource), get.namespace.as_deref())
                     && text(object, "/metadata/name") == get.name
