@@ -28,7 +28,7 @@ pub struct LocalityEndpoints {
     #[serde(default, deserialize_with = "nullable")]
     pub locality: Locality,
     /// Endpoints.
-    #[serde(default, alias = "lbEndpoints", deserialize_with = "compact")]
+    #[serde(default, rename = "lb_endpoints", alias = "lbEndpoints", deserialize_with = "compact")]
     pub endpoints: Vec<Endpoint>,
 }
 
