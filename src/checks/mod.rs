@@ -33,6 +33,13 @@ mod webhooks;
 
 use crate::engine::finding::KeyKind;
 use crate::engine::{Cause, Check};
+use crate::snapshot::SourceId;
+
+/// Whether a check looks into one proxy, so that only a command about one proxy does it.
+#[must_use]
+pub fn is_of_one_proxy(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::ProxyAnswers)
+}
 
 /// Codes that existed once; they are never used again.
 pub const RETIRED: &[&str] = &[];

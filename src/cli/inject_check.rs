@@ -73,7 +73,7 @@ pub fn is_about_injection(check: &Check) -> bool {
             | Area::Proxies
             | Area::Conflicts
     );
-    area && !OTHERS.contains(&check.code)
+    area && !OTHERS.contains(&check.code) && !crate::checks::is_of_one_proxy(check)
 }
 
 /// Which workloads are asked about.

@@ -7,6 +7,7 @@ mod explain;
 mod generate;
 mod inject_check;
 mod manifest;
+mod proxy_config;
 mod rbac;
 mod session;
 mod status;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     Status(status::StatusArgs),
     InjectCheck(inject_check::InjectCheckArgs),
+    #[command(visible_alias = "pc")]
+    ProxyConfig(proxy_config::ProxyConfigArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -89,6 +92,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         Command::Status(args) => status::run(connection, &args),
         Command::InjectCheck(args) => inject_check::run(connection, &args),
+        Command::ProxyConfig(args) => proxy_config::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -18,8 +18,8 @@ use crate::facts::Facts;
 use crate::gather::{self, Gathered, Plan};
 use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
 use crate::snapshot::{Fault, FaultKind, Scope, Section, Snapshot, SourceId, StateKind};
-use crate::sources::SOURCES;
 use crate::sources::collect::{End, undecodable_fault};
+use crate::sources::{SOURCES, Source, source};
 
 /// Which namespaces a command looks at when none is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,24 @@ pub fn judge(
     args: &ReportArgs,
     job: &Job<'_>,
 ) -> (Exit, Option<Report>) {
-    let outcome = prepare(connection, scope, args, job);
+    finish(prepare(connection, scope, args, job), args)
+}
+
+/// Judges a world that the command has read by itself.
+pub fn judge_snapshot(
+    snapshot: Result<Snapshot, ErrorDocument>,
+    args: &ReportArgs,
+    job: &Job<'_>,
+) -> (Exit, Option<Report>) {
+    let judged = load_facts(args.facts.as_deref()).and_then(|facts| {
+        let selected = select(&args.only, &args.skip, job.checks)?;
+        conclude(&snapshot?, &facts, &selected, args, job, Instant::now())
+    });
+    finish(judged, args)
+}
+
+/// Prints what came of a run; what keeps it from having a result is a report too.
+fn finish(outcome: Result<(Report, Policy), ErrorDocument>, args: &ReportArgs) -> (Exit, Option<Report>) {
     let (report, policy) = match outcome {
         Ok(done) => done,
         Err(error) => (
@@ -112,17 +129,29 @@ fn prepare(
             hints: vec!["which namespaces are there?".to_owned(), "   kubectl get namespaces".to_owned()],
         });
     }
+    conclude(&snapshot, &facts, &selected, args, job, start)
+}
+
+/// From a frozen world to a report.
+fn conclude(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    selected: &[&'static Check],
+    args: &ReportArgs,
+    job: &Job<'_>,
+    start: Instant,
+) -> Result<(Report, Policy), ErrorDocument> {
     let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
-    let world = World::new(&snapshot, &facts, now);
+    let world = World::new(snapshot, facts, now);
     if let Some(error) = (job.refuse)(&world) {
         return Err(error);
     }
-    let (findings, outcomes) = run::run(&world, &selected, checks::CAUSES);
+    let (findings, outcomes) = run::run(&world, selected, checks::CAUSES);
     let findings: Vec<Finding> =
         findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(&world, f))).collect();
     let view = (job.view)(&world, &findings);
-    let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(&facts));
-    report.gaps = gaps(&snapshot, &selected, &outcomes);
+    let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(facts));
+    report.gaps = gaps(snapshot, selected, &outcomes);
     report = report.with_results(findings, &outcomes);
     report.view = view;
     if args.verbose.is_some() {
@@ -141,7 +170,8 @@ fn prepare(
 /// The sources that a view and checks need.
 pub fn needs(view: &[&[SourceId]], checks: &[&'static Check]) -> BTreeSet<SourceId> {
     let of_checks = checks.iter().flat_map(|check| check.inputs.iter().chain(check.uses));
-    view.iter().copied().flatten().chain(of_checks).chain(&[SourceId::Version]).copied().collect()
+    let all = view.iter().copied().flatten().chain(of_checks).chain(&[SourceId::Version]);
+    all.filter(|id| !source(**id).is_some_and(Source::is_of_one_pod)).copied().collect()
 }
 
 fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {

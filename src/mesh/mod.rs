@@ -11,6 +11,7 @@ pub mod mesh_config;
 pub mod mtls;
 pub mod native;
 pub mod proxy;
+pub mod proxy_config;
 pub mod proxy_state;
 pub mod proxy_version;
 pub mod redirection;

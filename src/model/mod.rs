@@ -5,6 +5,7 @@
 
 pub mod config_map;
 pub mod controller;
+pub mod envoy;
 pub mod event;
 pub mod istio;
 pub mod meta;

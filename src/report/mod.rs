@@ -2,6 +2,8 @@
 
 pub mod document;
 mod inventory;
+pub mod proxy_config;
+pub mod proxy_config_view;
 pub mod schema;
 pub mod short;
 pub mod style;
@@ -22,7 +24,11 @@ pub fn render(report: &Report, format: Format, style: Style) -> String {
     match format {
         Format::Text => text::render(report, style, false),
         Format::Wide => text::render(report, style, true),
-        Format::Short => short::render(report),
+        // What scripts cut columns from stays free of anything else.
+        Format::Short => match &report.view {
+            View::ProxyConfig(view) => proxy_config::render(view, style, false),
+            _ => short::render(report),
+        },
         Format::Json => yaml::escaped(&serde_json::to_string_pretty(report).unwrap_or_default()) + "\n",
         Format::Yaml => yaml::emit(&serde_json::to_value(report).unwrap_or_default()),
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap, wrap_after};
 use super::view::{InjectView, StatusView, View, WorkloadView};
-use super::{ErrorDocument, OutcomeStatus, inventory};
+use super::{ErrorDocument, OutcomeStatus, inventory, proxy_config};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
@@ -27,6 +27,15 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push_str(&inventory::render(view, style, wide));
         }
         View::Inject(view) => out.push_str(&inject(report, view, style, wide)),
+        View::ProxyConfig(view) => {
+            let mut left = proxy_config::heading(&view.proxy);
+            if let (OriginKind::File, Some(time)) = (report.origin.kind, report.origin.captured_at) {
+                left.push_str(&format!("  saved {}", time.strftime("%Y-%m-%d %H:%M UTC")));
+            }
+            out.push_str(&first_line(report, &left, style));
+            out.push('\n');
+            out.push_str(&proxy_config::render(view, style, wide));
+        }
         View::None(_) => out.push_str(&header(report, None, style)),
     }
     for finding in &report.findings {
@@ -56,6 +65,8 @@ pub fn verdict_words(report: &Report) -> String {
         words.push(
             match (undone, summary.infos) {
                 (0, _) if !looked => "nothing to check",
+                // One proxy, and of it only what was asked for.
+                (0, _) if matches!(report.view, View::ProxyConfig(_)) => "nothing wrong found",
                 (0, _) if !absent => "all well",
                 (_, 0) => "nothing found",
                 _ => "nothing wrong found",
@@ -108,14 +119,18 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
     {
         left.push_str(&format!("  captured {}", time.strftime("%Y-%m-%d %H:%M UTC")));
     }
+    first_line(report, &left, style)
+}
+
+/// What was looked at on the left, the verdict on the right.
+fn first_line(report: &Report, left: &str, style: Style) -> String {
     let words = verdict_words(report);
     let painted = match (report.summary.errors, words.as_str()) {
         (0, "all well") => style.good(&words),
         (0, _) => words.clone(),
         _ => style.bad(&words),
     };
-    let used =
-        unicode_width::UnicodeWidthStr::width(left.as_str()) + unicode_width::UnicodeWidthStr::width(words.as_str());
+    let used = unicode_width::UnicodeWidthStr::width(left) + unicode_width::UnicodeWidthStr::width(words.as_str());
     let page = style.width.unwrap_or(80).min(100);
     let gap = match style.width {
         Some(width) if used + 2 > width => "\n".to_owned(),

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::proxy_config_view::ProxyConfigView;
+
 /// What a command shows beside its findings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -11,6 +13,8 @@ pub enum View {
     Status(StatusView),
     /// `inject-check`.
     Inject(InjectView),
+    /// `proxy-config`.
+    ProxyConfig(Box<ProxyConfigView>),
     /// Nothing, such as after an error.
     None(NoView),
 }

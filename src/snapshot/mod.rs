@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, FaultKind, Need};
 
+use crate::model::envoy::ProxyAnswers;
 use crate::model::{
     Autoscaler, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway, MetaOnly,
     Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry,
@@ -126,6 +127,8 @@ pub enum SourceId {
     MetricsAgents,
     /// What each istiod pod says about the proxies connected to it, asked through a port-forward.
     Xds,
+    /// What one proxy says about its own configuration: read by the command that is about one proxy, and by no other.
+    ProxyAnswers,
 }
 
 impl SourceId {
@@ -273,6 +276,8 @@ pub enum OriginKind {
     Bundle,
     /// The bundle inside the binary.
     Demo,
+    /// Saved answers of one proxy.
+    File,
 }
 
 /// Origin of a snapshot.
@@ -422,4 +427,6 @@ pub struct Snapshot {
     pub metrics_agents: Section<Controller>,
     /// See [`SourceId::Xds`].
     pub xds: Section<XdsRecord>,
+    /// See [`SourceId::ProxyAnswers`].
+    pub proxy_answers: Section<ProxyAnswers>,
 }

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
+use crate::model::envoy::ProxyAnswers;
 use crate::model::{
     Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
     KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
@@ -547,5 +548,13 @@ pub static SOURCES: &[Source] = &[
         xds,
         |bytes| serde_json::from_slice::<XdsRecord>(bytes),
         None
+    ),
+    source!(
+        ProxyAnswers,
+        "pods/portforward",
+        Reach::OfOnePod,
+        proxy_answers,
+        ProxyAnswers::decode,
+        Some(|answers: &ProxyAnswers| &answers.metadata)
     ),
 ];

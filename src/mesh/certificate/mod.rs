@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName, SubjectKeyIdentifier};
 use x509_cert::time::Time;
 
 #[cfg(test)]
@@ -41,6 +42,10 @@ pub struct Certificate {
     pub fingerprint: String,
     /// Whether it may sign others.
     pub is_ca: bool,
+    /// Its serial number in hexadecimal, at least 32 digits.
+    pub serial: String,
+    /// The trust domain of its SPIFFE identity (<https://spiffe.io/docs/latest/spiffe-specs/spiffe-id/>), where it has one.
+    pub trust_domain: Option<String>,
     /// The identifier of its key, in hexadecimal, where it says so. Istio's self-signed root keeps its key when it is
     /// renewed, so that two roots may share one.
     pub key_id: Option<String>,
@@ -179,8 +184,18 @@ fn certificate(body: &str) -> Result<Certificate, &'static str> {
         not_after: time(&tbs.validity().not_after),
         fingerprint: hex(&Sha256::digest(&der)),
         is_ca: constraints.is_some_and(|(_, constraints)| constraints.ca),
+        serial: format!("{:0>32}", hex(tbs.serial_number().as_bytes()).trim_start_matches('0')),
+        trust_domain: tbs.get_extension::<SubjectAltName>().ok().flatten().and_then(|(_, names)| trust_domain(&names)),
         key_id: key_id.map(|(_, id)| hex(id.0.as_bytes())),
     })
+}
+
+fn trust_domain(names: &SubjectAltName) -> Option<String> {
+    let uris = names.0.iter().filter_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(uri) => uri.as_str().strip_prefix("spiffe://"),
+        _ => None,
+    });
+    uris.last().map(|path| path.split('/').next().unwrap_or_default().to_owned()).filter(|domain| !domain.is_empty())
 }
 
 /// The last second of the year 9999 stands for "never" (RFC 5280, 4.1.2.5) and is later than a [`Timestamp`] can be.
