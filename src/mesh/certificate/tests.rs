@@ -48,6 +48,8 @@ fn a_certificate_says_what_openssl_says() {
         not_after: "2026-08-01T00:00:00Z".parse().unwrap(),
         fingerprint: "d7e058ff1e3563e0534c3861cbc7d32e646f82d303df3db089294987dc844a96".to_owned(),
         is_ca: true,
+        serial: "7d6e490713da41221d7b99a8421aa86a6eeec829".to_owned(),
+        trust_domain: None,
         key_id: Some("339c2a9455c4c4df15111ae8631496209e2c9d29".to_owned()),
     };
     assert_eq!(bundle.certificates, [expected]);
