@@ -13,9 +13,9 @@ import (
 
 // listed is one entry of an istiod's /debug/syncz.
 type listed struct {
-	Proxy        string
-	IstioVersion string `json:"istio_version"`
-	Resources    map[string]struct{ Sent, Acked, LastError string }
+	Proxy     string
+	ClusterID string `json:"cluster_id"`
+	Resources map[string]struct{ Sent, Acked, LastError string }
 }
 
 // as tells what is missing until the entry looks as the mode of its pod makes it look.
@@ -98,8 +98,8 @@ func (f *fleet) unsettled(ctx context.Context, client *http.Client) []string {
 			continue
 		}
 		for _, l := range all {
-			if l.IstioVersion == "" {
-				continue // a client that is no proxy
+			if l.ClusterID == "" {
+				continue // istioctl, which is a client for as long as it asks
 			}
 			found[l.Proxy]++
 			if p := pods[l.Proxy]; p == nil || p.plane != i.serves {
