@@ -87,7 +87,7 @@ proxy_pod() {
     jq -r '[.items[] | select(any(.status.conditions[]?; .type == "Ready" and .status == "True")).status.podIP][0] // empty')
   [ -n "$istiod" ] || die "no istiod of $rev is ready"
 }
-end_proxy() { # NAME NAMESPACE POD — and what the API server was told about it
+end_proxy() { # NAME NAMESPACE POD — and what the API server was told about it; the fleet takes its place
   local pid; pid=$(cat "$LAB_RUN/$1.pid" 2>/dev/null || true)
   if alive "$LAB_RUN/$1.pid"; then
     kill "$pid"
@@ -96,4 +96,5 @@ end_proxy() { # NAME NAMESPACE POD — and what the API server was told about it
   fi
   rm -rf "$LAB_RUN/$1.pid" "${LAB_RUN:?}/$1"
   k -n "$2" delete portforwards,logs "$3" --ignore-not-found >/dev/null
+  k -n "$2" annotate pod "$3" lab/xds- >/dev/null 2>&1 || true   # it may be gone
 }
