@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -129,7 +130,8 @@ func (f *fleet) serve(server *api) http.Handler {
 		if asked, err := time.ParseDuration(r.FormValue("seconds") + "s"); err == nil {
 			limit = asked
 		}
-		end := time.Now().Add(limit)
+		start := time.Now()
+		end := start.Add(limit)
 		// What the caller has just seen must count, also when the watch is a moment behind.
 		objects, _, err := server.list(r.Context())
 		if err != nil {
@@ -140,6 +142,7 @@ func (f *fleet) serve(server *api) http.Handler {
 		for {
 			why := f.unsettled(r.Context(), client)
 			if len(why) == 0 {
+				log.Printf("at rest after %v", time.Since(start).Round(time.Millisecond))
 				return
 			}
 			if time.Now().After(end) {
