@@ -157,7 +157,7 @@ impl Lab {
         }
     }
 
-    /// Until every controller is done: nothing rolls out, nothing is being deleted.
+    /// Until every controller is done (nothing rolls out, nothing is being deleted) and the proxies are connected.
     pub fn settle(&self) {
         poll("the cluster comes to rest", Duration::from_secs(90), || {
             let all = self.json(&[
@@ -171,6 +171,12 @@ impl Lab {
             let busy: Vec<String> = list(&all["items"]).iter().filter_map(busy).collect();
             if busy.is_empty() { Ok(()) } else { Err(busy.join(", ")) }
         });
+        self.connect();
+    }
+
+    /// Until every proxy that runs is connected to an istiod, if one of its revision answers.
+    pub fn connect(&self) {
+        self.script("fleet", &["wait"]);
     }
 
     /// Kubeconfig of a ServiceAccount, with its namespace in the context.

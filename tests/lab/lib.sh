@@ -8,7 +8,9 @@ BIN=$LAB_CACHE/bin
 NETNS=${LAB_NETNS:-asm-lab}      # network namespace of the lab
 K8S=1.34.2                       # Kubernetes version the API server reports
 ISTIO=v0.0.0-20260827124520-eed52ebb66ad   # the newest build that the module proxy serves
+ENVOY=1.40.0                     # the real Envoy, a stock build
 REVS=${LAB_REVS:-asm-1-30}       # revisions that `up` installs; worlds add and remove others
+PLAIN_REVS=${LAB_PLAIN_REVS-asm-1-28}   # revisions whose istiods send only what a stock Envoy understands
 NS=aks-istio-system
 IGW=aks-istio-ingress
 export PATH=$BIN:$PATH KUBECONFIG=$LAB_RUN/kubeconfig KWOK_WORKDIR=$LAB_RUN/kwok
@@ -21,6 +23,7 @@ version_of() {
     *) local v=${1#asm-}; echo "${v/-/.}.0-1" ;;
   esac
 }
+plain() { case " $PLAIN_REVS " in *" $1 "*) ;; *) return 1 ;; esac; }
 # True for a pid file whose process lives in this lab's network: a pid that was reused elsewhere never counts.
 alive() { [ -s "$1" ] && [ "/proc/$(cat "$1")/ns/net" -ef "/run/netns/$NETNS" ]; }
 inlab() { nsenter --net="/run/netns/$NETNS" "$@"; }   # run inside the lab's network; fails when there is none
@@ -72,3 +75,26 @@ NOT_READY='def not_ready: (.status.conditions[] | select(.type == "Ready" or .ty
 pod_of() { k -n "$1" get pods -l "$2" -o jsonpath='{.items[0].metadata.name}'; }   # pod_of NAMESPACE SELECTOR
 # A ReplicaSet whose pods were refused waits longer each time; a touch makes it try at once: try_again NAMESPACE SELECTOR
 try_again() { k -n "$1" annotate replicasets -l "$2" "lab.kubectl-asm/touched=$(date +%s%N)" --overwrite >/dev/null; }
+# What a real proxy needs to know of its pod: proxy_pod NAMESPACE POD sets json, ip, rev, version, meta (the ISTIO_META_ variables of its
+# container) and istiod (the address of one that is ready).
+proxy_pod() {
+  json=$(k -n "$1" get pod "$2" -o json)
+  read -r ip rev version < <(jq -r '[.status.podIP, .metadata.annotations["istio.io/rev"],
+    (.spec | [.initContainers[]?, .containers[]] | .[] | select(.name == "istio-proxy").image | sub(".*:v"; "") | sub("-.*"; ""))] | join(" ")' <<<"$json")
+  meta=$(jq -c '.spec | [.initContainers[]?, .containers[]] | [.[] | select(.name == "istio-proxy").env[]? | select((.name | startswith("ISTIO_META_")) and .value)
+    | {key: .name[11:], value}] | from_entries' <<<"$json")
+  istiod=$(k -n $NS get pods -l "app=istiod,istio.io/rev=$rev" -o json |
+    jq -r '[.items[] | select(any(.status.conditions[]?; .type == "Ready" and .status == "True")).status.podIP][0] // empty')
+  [ -n "$istiod" ] || die "no istiod of $rev is ready"
+}
+end_proxy() { # NAME NAMESPACE POD — and what the API server was told about it; the fleet takes its place
+  local pid; pid=$(cat "$LAB_RUN/$1.pid" 2>/dev/null || true)
+  if alive "$LAB_RUN/$1.pid"; then
+    kill "$pid"
+    gone() { ! alive "$LAB_RUN/$1.pid"; }
+    poll 30 gone "$1" || kill -9 "$pid"
+  fi
+  rm -rf "$LAB_RUN/$1.pid" "${LAB_RUN:?}/$1"
+  k -n "$2" delete portforwards,logs "$3" --ignore-not-found >/dev/null
+  k -n "$2" annotate pod "$3" lab/xds- >/dev/null 2>&1 || true   # it may be gone
+}

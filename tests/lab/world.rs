@@ -163,6 +163,8 @@ pub fn play(name: &str) {
     let settles = world.head["settle"] != false;
     if settles {
         lab.settle();
+    } else {
+        lab.connect();
     }
     let expect = &world.head["expect"];
     let later = text(&world.head["later"]);

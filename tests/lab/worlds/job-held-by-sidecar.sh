@@ -3,10 +3,11 @@
 # written here.
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
-there() { [ -n "$(pod_of batch app=import 2>/dev/null)" ]; }
+# The root certificate comes to a new namespace from one istiod, the leader; after a world without istiods it takes a while.
+there() { [ -n "$(pod_of batch app=import 2>/dev/null)" ] && k -n batch get configmap istio-ca-root-cert >/dev/null 2>&1; }
 case $1 in
   after)
-    poll 30 there
+    poll 60 there
     edit_status batch "pod/$(pod_of batch app=import)" '(now | todate) as $now | def ran: {terminated: {exitCode: 0, reason: "Completed", startedAt: $now, finishedAt: $now}};
       def entry: {name, image, imageID: "", restartCount: 0};
       .status.phase = "Running" | .status.podIP = "10.244.1.249" | .status.startTime = $now
