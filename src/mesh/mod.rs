@@ -18,6 +18,7 @@ pub mod release;
 pub mod revision;
 pub mod scaling;
 pub mod scraping;
+pub mod sync;
 pub mod upgrade;
 pub mod webhook;
 pub mod workload;
