@@ -7,6 +7,7 @@ mod explain;
 mod generate;
 mod inject_check;
 mod manifest;
+mod proxy_status;
 mod rbac;
 mod session;
 mod status;
@@ -26,7 +27,7 @@ pub use exit::Exit;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm capture                      a redacted bundle to mail or keep"
+    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm capture                      a redacted bundle to mail or keep"
 )]
 struct Cli {
     #[command(flatten)]
@@ -39,6 +40,7 @@ struct Cli {
 enum Command {
     Status(status::StatusArgs),
     InjectCheck(inject_check::InjectCheckArgs),
+    ProxyStatus(proxy_status::ProxyStatusArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -89,6 +91,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         Command::Status(args) => status::run(connection, &args),
         Command::InjectCheck(args) => inject_check::run(connection, &args),
+        Command::ProxyStatus(args) => proxy_status::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

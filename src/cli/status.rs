@@ -46,6 +46,7 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         refuse: &|_| None,
         concerns: &|_, _| true,
         checks: &|_| true,
+        grace: crate::mesh::sync::GRACE,
     };
     session::judge(connection, &args.scope, &args.report, &job).0
 }

@@ -2,6 +2,8 @@
 
 pub mod document;
 mod inventory;
+pub mod proxy_status;
+pub mod proxy_status_view;
 pub mod schema;
 pub mod short;
 pub mod style;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::proxy_status_view::ProxyStatusView;
+
 /// What a command shows beside its findings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -11,6 +13,8 @@ pub enum View {
     Status(StatusView),
     /// `inject-check`.
     Inject(InjectView),
+    /// `proxy-status`.
+    ProxyStatus(ProxyStatusView),
     /// Nothing, such as after an error.
     None(NoView),
 }
