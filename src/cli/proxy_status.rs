@@ -62,6 +62,9 @@ pub struct ProxyStatusArgs {
 /// What its view needs besides the checks.
 pub const VIEW: &[&[SourceId]] = &[REVISIONS, WORKLOADS, OWNERS, &[SourceId::Xds]];
 
+/// What keeps an old istiod from being of use.
+const OLD: &str = "it does not tell when proxies acknowledged what; istiod does from 1.23 on";
+
 /// Pause between two looks of `--watch`.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -91,9 +94,10 @@ impl Filter {
     fn asks(&self, row: &Row<'_>) -> bool {
         self.target.as_deref().is_none_or(|target| is_named(target, row.namespace, row.name))
             && self.revision.as_ref().is_none_or(|revision| row.revision.as_ref() == Some(revision))
-            && self.selector.as_ref().is_none_or(|selector| {
-                row.pod.is_some_and(|pod| selector.matches(&pod.metadata.labels) == Some(true))
-            })
+            && self
+                .selector
+                .as_ref()
+                .is_none_or(|selector| row.pod.is_some_and(|pod| selector.matches(&pod.metadata.labels) == Some(true)))
     }
 }
 
@@ -215,9 +219,9 @@ fn view(world: &World<'_>, filter: &Filter, only_problems: bool) -> ProxyStatusV
     }
     ProxyStatusView {
         istiods: sync.istiods.as_ref().map(|istiods| {
-            let istiods = istiods.iter().filter(|answer| {
-                filter.revision.as_ref().is_none_or(|revision| answer.revision == *revision)
-            });
+            let istiods = istiods
+                .iter()
+                .filter(|answer| filter.revision.as_ref().is_none_or(|revision| answer.revision == *revision));
             istiods
                 .map(|answer| IstiodView {
                     pod: answer.pod.clone(),
@@ -225,7 +229,10 @@ fn view(world: &World<'_>, filter: &Filter, only_problems: bool) -> ProxyStatusV
                     version: answer.version.as_deref().map(version),
                     answered: answer.asked == Asked::Answered,
                     proxies: answer.proxies,
-                    error: answer.error.clone(),
+                    error: answer
+                        .error
+                        .clone()
+                        .or_else(|| sync.old.contains(answer.pod.as_str()).then(|| OLD.to_owned())),
                 })
                 .collect()
         }),
@@ -280,7 +287,8 @@ fn remember(world: &World<'_>, filter: &Filter) -> Shown {
     let rows = world.sync.rows.iter().filter(|row| filter.asks(row));
     rows.map(|row| {
         let types = causing(&proxy_view(row)).join(",");
-        let words = if types.is_empty() { row.state.word().to_owned() } else { format!("{} {types}", row.state.word()) };
+        let words =
+            if types.is_empty() { row.state.word().to_owned() } else { format!("{} {types}", row.state.word()) };
         ((row.namespace.to_owned(), row.name.to_owned()), (row.state, words))
     })
     .collect()
@@ -326,8 +334,7 @@ fn watch(
         }
     };
     while session::pause(PAUSE) {
-        let gathered =
-            session::live(connection, &args.scope, &args.report, DefaultScope::All, sources.clone(), false);
+        let gathered = session::live(connection, &args.scope, &args.report, DefaultScope::All, sources.clone(), false);
         let snapshot = match gathered {
             Ok(gathered) if gathered.snapshot.interrupted => break,
             Ok(gathered) => gathered.snapshot,
@@ -372,10 +379,14 @@ mod tests {
     #[test]
     fn only_changes_that_last_are_printed() {
         let shown = |states: &[(&str, State)]| -> Shown {
-            states.iter().map(|(name, s)| (("shop".to_owned(), (*name).to_owned()), (*s, s.word().to_owned()))).collect()
+            states
+                .iter()
+                .map(|(name, s)| (("shop".to_owned(), (*name).to_owned()), (*s, s.word().to_owned())))
+                .collect()
         };
         let first = shown(&[("a", State::Synced), ("b", State::Synced), ("c", State::Stale)]);
-        let (lines, kept) = changes(&first, shown(&[("a", State::Pending), ("b", State::Stale), ("d", State::Pending)]));
+        let (lines, kept) =
+            changes(&first, shown(&[("a", State::Pending), ("b", State::Stale), ("d", State::Pending)]));
         assert_eq!(lines, ["shop/b  SYNCED, now STALE", "shop/d  new, PENDING", "shop/c  gone"]);
         let (lines, _) = changes(&kept, shown(&[("a", State::Synced), ("b", State::Stale), ("d", State::Synced)]));
         assert_eq!(lines, ["shop/d  PENDING, now SYNCED"], "a was pending for a moment");

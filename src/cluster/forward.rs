@@ -125,7 +125,8 @@ impl Cluster {
         let client = kube::Client::new(service, "default");
         let pods: kube::Api<Pod> = kube::Api::namespaced(client, &target.namespace);
         let ports = [target.port];
-        let opened = limited(shared.idle, pods.portforward(&target.pod, &ports)).await.map_err(|_| request::silent(&shared))?;
+        let opened =
+            limited(shared.idle, pods.portforward(&target.pod, &ports)).await.map_err(|_| request::silent(&shared))?;
         let mut forwarder = match opened {
             Ok(forwarder) => forwarder,
             Err(error) => return Err(not_opened(&error, target, &shared)),
@@ -185,9 +186,11 @@ impl Tunnel {
             Err(said) => return Err(said.map_or_else(|| broke(&self.target), |said| refused(&self.target, &said))),
         };
         let status = response.status();
-        let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(|text| {
-            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
-        });
+        let date = response
+            .headers()
+            .get(DATE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
         let announced = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = Vec::with_capacity(announced.unwrap_or(0).min(question.cap()));
         let mut incoming = response.into_body();
@@ -245,9 +248,10 @@ fn not_opened(error: &kube::Error, target: &PodPort, shared: &Shared) -> Fault {
             let body = serde_json::json!({"kind": "Status", "message": status.message}).to_string();
             fault::from_status(code, body.as_bytes(), Some(&need), &shared.info)
         }
-        kube::Error::Api(status) if status.code == 404 => {
-            Fault::new(FaultKind::Unreachable, format!("pod {} does not exist any more", fault::clean(&target.pod, 253)))
-        }
+        kube::Error::Api(status) if status.code == 404 => Fault::new(
+            FaultKind::Unreachable,
+            format!("pod {} does not exist any more", fault::clean(&target.pod, 253)),
+        ),
         kube::Error::Api(status) if status.code == 401 => {
             fault::from_status(StatusCode::UNAUTHORIZED, b"", None, &shared.info)
         }
@@ -257,7 +261,11 @@ fn not_opened(error: &kube::Error, target: &PodPort, shared: &Shared) -> Fault {
         ),
         kube::Error::UpgradeConnection(Upgrade::ProtocolSwitch(code)) => Fault::new(
             FaultKind::Unreachable,
-            format!("no port-forward to {}: the server answers {} instead of switching to WebSocket", name(target), code.as_u16()),
+            format!(
+                "no port-forward to {}: the server answers {} instead of switching to WebSocket",
+                name(target),
+                code.as_u16()
+            ),
         )
         .hint("a proxy between this console and the cluster may not let WebSockets through"),
         kube::Error::UpgradeConnection(_) => Fault::new(

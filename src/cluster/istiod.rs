@@ -63,7 +63,11 @@ impl Cluster {
             Ok(ended) => ended,
             Err(_) => Err(Fault::new(
                 FaultKind::Timeout,
-                format!("pod {} did not answer within {} s", fault::clean(&request.target.pod, 253), limit.as_secs_f64()),
+                format!(
+                    "pod {} did not answer within {} s",
+                    fault::clean(&request.target.pod, 253),
+                    limit.as_secs_f64()
+                ),
             )
             .hint("is istiod overloaded or stopped?")
             .hint(format!("   kubectl logs -n {} {} --tail=20", request.target.namespace, request.target.pod))),
@@ -103,7 +107,10 @@ async fn asked(tunnel: &mut Tunnel, question: &Question, target: &PodPort) -> Re
         StatusCode::OK => Ok(answer),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::new(
             FaultKind::Unauthenticated,
-            format!("istiod in pod {pod} refuses {path} ({}): it trusts callers from inside its pod only, and the port-forward does not arrive as one", answer.status.as_u16()),
+            format!(
+                "istiod in pod {pod} refuses {path} ({}): it trusts callers from inside its pod only, and the port-forward does not arrive as one",
+                answer.status.as_u16()
+            ),
         )),
         StatusCode::NOT_FOUND => Err(Fault::new(
             FaultKind::Unreachable,

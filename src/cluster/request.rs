@@ -163,7 +163,10 @@ pub(super) fn silent(shared: &Shared) -> Fault {
         .hint("try again, or allow more with --request-timeout")
 }
 
-pub(super) async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+pub(super) async fn limited<F: Future>(
+    limit: Option<Duration>,
+    future: F,
+) -> Result<F::Output, tokio::time::error::Elapsed> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, future).await,
         None => Ok(future.await),

@@ -9,6 +9,7 @@ pub mod injection;
 pub mod istiod;
 pub mod mesh_config;
 pub mod mtls;
+pub mod nack;
 pub mod native;
 pub mod proxy;
 pub mod proxy_state;

@@ -155,28 +155,15 @@ pub struct Sync<'a> {
     pub rows: Vec<Row<'a>>,
     /// Clients of istiod that are no proxies, such as debugging tools.
     pub others: usize,
-    /// Whether an istiod is too old to tell what proxies acknowledged when.
-    pub old: bool,
-}
-
-impl Sync<'_> {
-    /// Whether the state of a proxy is not known.
-    #[must_use]
-    pub fn has_unknown(&self) -> bool {
-        self.rows.iter().any(|row| row.state == State::Unknown && !row.ending)
-    }
+    /// Istiod pods that are too old to tell what proxies acknowledged when.
+    pub old: BTreeSet<&'a str>,
 }
 
 type Key<'a> = (&'a str, &'a str);
 
 /// Joins what istiods say with the pods of workloads. What is sent but not acknowledged is stale after the grace.
 #[must_use]
-pub fn sync<'a>(
-    snapshot: &'a Snapshot,
-    workloads: &[Workload<'a>],
-    now: Timestamp,
-    grace: SignedDuration,
-) -> Sync<'a> {
+pub fn sync<'a>(snapshot: &'a Snapshot, workloads: &[Workload<'a>], now: Timestamp, grace: SignedDuration) -> Sync<'a> {
     let records = snapshot.xds.items();
     let mut istiods: Vec<&IstiodAnswer> = Vec::new();
     let mut clients: HashMap<Key<'_>, Vec<&XdsClient>> = HashMap::new();
@@ -205,7 +192,8 @@ pub fn sync<'a>(
             .filter_map(|(key, found)| unlisted(*key, found, &silent, now)),
     );
     rows.sort_by(|a, b| (a.state, a.namespace, a.name).cmp(&(b.state, b.namespace, b.name)));
-    let old = clients.values().flatten().any(|client| teller.is_old(client));
+    let old = clients.values().flatten().filter(|client| teller.is_old(client)).map(|client| client.istiod.as_str());
+    let old = old.collect();
     Sync { istiods: records.map(|_| istiods), rows, others, old }
 }
 
@@ -225,9 +213,10 @@ fn pods<'w, 'a>(snapshot: &'a Snapshot, workloads: &'w [Workload<'a>]) -> HashMa
     let key = |pod: &'a Pod| (pod.metadata.namespace.as_str(), pod.metadata.name.as_str());
     let over = snapshot.pods.items().unwrap_or_default().iter().filter(|pod| pod.is_over());
     let over = over.map(|pod| (key(pod), Found { pod, workload: None, proxy: None }));
-    let present = workloads.iter().enumerate().flat_map(|(index, workload)| {
-        workload.pods.iter().map(move |(pod, proxy)| (*pod, index, proxy.as_ref()))
-    });
+    let present = workloads
+        .iter()
+        .enumerate()
+        .flat_map(|(index, workload)| workload.pods.iter().map(move |(pod, proxy)| (*pod, index, proxy.as_ref())));
     over.chain(present.map(|(pod, index, proxy)| (key(pod), Found { pod, workload: Some(index), proxy }))).collect()
 }
 
@@ -261,7 +250,12 @@ impl<'a> Silent<'a> {
 }
 
 /// The row of a pod that no istiod lists; none where that is as it should be.
-fn unlisted<'a>((namespace, name): Key<'a>, found: &Found<'_, 'a>, silent: &Silent<'_>, now: Timestamp) -> Option<Row<'a>> {
+fn unlisted<'a>(
+    (namespace, name): Key<'a>,
+    found: &Found<'_, 'a>,
+    silent: &Silent<'_>,
+    now: Timestamp,
+) -> Option<Row<'a>> {
     let proxy = found.proxy?;
     let revision = proxy.revision.as_deref().filter(|name| AsmRevision::parse(name).is_some())?;
     let running = proxy_state::status(found.pod)?.state.running.as_ref()?;
@@ -296,7 +290,12 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     /// The row of a proxy that istiods list.
-    fn row(&self, (namespace, name): Key<'a>, clients: &[&'a XdsClient], found: Option<&Found<'_, 'a>>) -> Option<Row<'a>> {
+    fn row(
+        &self,
+        (namespace, name): Key<'a>,
+        clients: &[&'a XdsClient],
+        found: Option<&Found<'_, 'a>>,
+    ) -> Option<Row<'a>> {
         // Of several connections the newest is the one that is alive.
         let newest = *clients.iter().max_by_key(|client| (client.connected_at, last_sent(client)))?;
         let istiod = self.by_pod.get(newest.istiod.as_str()).copied();

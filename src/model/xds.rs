@@ -273,7 +273,8 @@ mod tests {
             serde_json::from_str(r#"{"istiod":{"pod":"istiod-1","asked":"ofTomorrow","date":null}}"#).unwrap();
         assert!(matches!(record, XdsRecord::Istiod(answer) if answer.asked == Asked::Failed));
         let record: XdsRecord =
-            serde_json::from_str(r#"{"proxy":{"istiod":"istiod-1","syncz":{"proxy":"a.b","resources":null}}}"#).unwrap();
+            serde_json::from_str(r#"{"proxy":{"istiod":"istiod-1","syncz":{"proxy":"a.b","resources":null}}}"#)
+                .unwrap();
         assert!(matches!(record, XdsRecord::Proxy(client) if client.syncz.resources.is_none()));
     }
 }

@@ -74,14 +74,17 @@ fn counted(view: &ProxyStatusView) -> String {
     }
 }
 
-/// A line for every istiod that did not answer.
+/// A line for every istiod that did not answer, or not enough.
 fn silent(view: &ProxyStatusView) -> Vec<String> {
-    let istiods = view.istiods.iter().flatten().filter(|istiod| !istiod.answered);
+    let istiods = view.istiods.iter().flatten().filter(|istiod| !istiod.answered || istiod.error.is_some());
     istiods
         .map(|istiod| {
             let why = istiod.error.as_deref().unwrap_or("it does not run");
-            let connected = istiod.proxies.map_or_else(String::new, |number| {
-                format!("; it says that {} connected", if number == 1 { "1 is".into() } else { format!("{number} are") })
+            let connected = istiod.proxies.filter(|_| !istiod.answered).map_or_else(String::new, |number| {
+                format!(
+                    "; it says that {} connected",
+                    if number == 1 { "1 is".into() } else { format!("{number} are") }
+                )
             });
             format!("  {}: {}{connected}", printable(&istiod.pod), printable(why))
         })
@@ -122,12 +125,8 @@ fn rows_wide(view: &ProxyStatusView, style: Style) -> String {
         .proxies
         .iter()
         .map(|row| {
-            let mut cells = vec![
-                printable(&row.namespace),
-                printable(&row.name),
-                row.state.clone(),
-                words(row.age_seconds),
-            ];
+            let mut cells =
+                vec![printable(&row.namespace), printable(&row.name), row.state.clone(), words(row.age_seconds)];
             cells.extend(types.iter().map(|short| cell(&row.types, short)));
             cells.extend([
                 dash(row.revision.clone().unwrap_or_default()),

@@ -33,7 +33,7 @@ pub struct IstiodView {
     pub answered: bool,
     /// How many clients are connected to it; none when it did not say.
     pub proxies: Option<u64>,
-    /// Why it did not answer.
+    /// Why it did not answer, or not enough.
     pub error: Option<String>,
 }
 

@@ -41,7 +41,11 @@ fn request(pod: &Pod) -> Option<IstiodRequest> {
         target: PodPort {
             namespace: SYSTEM_NAMESPACE.to_owned(),
             pod: pod.metadata.name.clone(),
-            port: pod.metadata.annotation("prometheus.io/port").and_then(|port| port.parse().ok()).unwrap_or(MONITORING),
+            port: pod
+                .metadata
+                .annotation("prometheus.io/port")
+                .and_then(|port| port.parse().ok())
+                .unwrap_or(MONITORING),
         },
         revision: revision.to_owned(),
         life,

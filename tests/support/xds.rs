@@ -83,11 +83,11 @@ pub fn answer(objects: &[Value], request: &IstiodRequest, now: Timestamp, discon
     if first == Some(pod.as_str()) {
         for (name, start) in connected(objects, &request.revision) {
             if !told.contains(name.as_str()) && !disconnected.contains(&name) {
-                let types = ["CDS", "LDS", "EDS", "RDS"].map(|short| {
-                    (url(short), json!({"sent": "n1", "acked": "n1", "sentTime": start}))
-                });
+                let types = ["CDS", "LDS", "EDS", "RDS"]
+                    .map(|short| (url(short), json!({"sent": "n1", "acked": "n1", "sentTime": start})));
                 let resources: serde_json::Map<String, Value> = types.into_iter().collect();
-                let entry = json!({"proxy": name, "proxy_type": "sidecar", "istio_version": "1.30.2", "resources": resources});
+                let entry =
+                    json!({"proxy": name, "proxy_type": "sidecar", "istio_version": "1.30.2", "resources": resources});
                 add(entry, &[json!(start)]);
             }
         }
