@@ -21,12 +21,14 @@ mod pod_security;
 mod pod_settings;
 mod policy;
 mod proxies;
+mod rejections;
 mod remedies;
 mod restart_policy;
 mod revision;
 mod roots;
 mod sidecars;
 mod stranded;
+mod sync;
 mod telemetry;
 mod upgrade;
 mod webhooks;
@@ -68,6 +70,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         native_sidecars::CHECKS,
         proxies::CHECKS,
         sidecars::CHECKS,
+        sync::CHECKS,
+        rejections::CHECKS,
         pod_settings::CHECKS,
         ingress::CHECKS,
         capacity::CHECKS,
@@ -159,6 +163,16 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "UPG04", effect: "PRX04", by: KeyKind::Revision },
     Cause { cause: "PRX06", effect: "PRX04", by: KeyKind::Workload },
     Cause { cause: "PRX05", effect: "PRX04", by: KeyKind::Object },
+    // A proxy cannot connect: no istiod, no way to it, or no trust in it. Then it does not become ready.
+    Cause { cause: "CP01", effect: "PRX12", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "PRX12", by: KeyKind::Revision },
+    Cause { cause: "UPG04", effect: "PRX12", by: KeyKind::Revision },
+    Cause { cause: "CA02", effect: "PRX12", by: KeyKind::Revision },
+    Cause { cause: "CA03", effect: "PRX12", by: KeyKind::Namespace },
+    Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
+    Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
+    // What the application holds, the proxy cannot listen on.
+    Cause { cause: "PRX06", effect: "PRX11", by: KeyKind::Workload },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.

@@ -177,12 +177,16 @@ fn root_ends(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             "Once it has expired, calls between sidecars fail and new pods are refused.",
         )
     };
-    let finding = Finding::new(root_subject(), summary, format!("{who} {cost}"))
+    let mut finding = Finding::new(root_subject(), summary, format!("{who} {cost}"))
         .at_most(if ended { Severity::Error } else { Severity::Warning })
         .key(KeyKind::Object, root_key())
         .remedy(Remedy::new("renew the root certificate", steps))
         .evidence(SourceId::SystemConfigMaps, system_object(), "certificate", root.label(), None)
         .evidence(SourceId::SystemConfigMaps, system_object(), "authority", kind.words(), None);
+    // All istiods have the same root; what proxies suffer from one that has ended is said by revision.
+    for revision in revisions.iter().filter(|_| ended) {
+        finding = finding.key(KeyKind::Revision, &revision.name);
+    }
     Ok(Verdict { examined, findings: vec![finding] })
 }
 

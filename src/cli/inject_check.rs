@@ -17,7 +17,7 @@ use crate::mesh::workload::Workload;
 use crate::model::LabelSelector;
 use crate::model::selector::Requirement;
 use crate::report::view::{InjectView, NextView, NowView, PodCount, WorkloadView};
-use crate::report::{ErrorDocument, Report, View};
+use crate::report::{ErrorDocument, View};
 use crate::snapshot::SourceId;
 
 /// Why workloads have a sidecar, or not, and what their next restart does
@@ -59,9 +59,9 @@ pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
 /// read besides would only cost time and rights.
 #[must_use]
 pub fn is_about_injection(check: &Check) -> bool {
-    const OTHERS: [&str; 19] = [
+    const OTHERS: [&str; 23] = [
         "CP02", "CP07", "CP08", "CP09", "UPG05", "UPG06", "UPG07", "UPG08", "UPG09", "UPG10", "UPG11", "PRX01",
-        "PRX05", "PRX06", "PRX09", "PRX10", "WHK05", "WHK06", "INJ06",
+        "PRX03", "PRX05", "PRX06", "PRX09", "PRX10", "PRX11", "PRX12", "PRX13", "WHK05", "WHK06", "INJ06",
     ];
     let area = matches!(
         check.area,
@@ -86,7 +86,7 @@ struct Filter {
 pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
     let (filter, planned) = match inputs(args) {
         Ok(inputs) => inputs,
-        Err(message) => return refuse(args, message),
+        Err(message) => return session::refuse(&args.report, message, "kubectl asm inject-check --help"),
     };
     let fallback = args.scope.namespace.first().cloned();
     let shown = RefCell::new(Vec::new());
@@ -118,6 +118,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
         checks: &is_about_injection,
+        grace: crate::mesh::sync::GRACE,
     };
     let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
     let rows = shown.into_inner();
@@ -125,20 +126,6 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
         (Some(expect), Some(_)) => gate(expect, &rows, exit),
         _ => exit,
     }
-}
-
-fn refuse(args: &InjectCheckArgs, message: String) -> Exit {
-    let hints = vec!["examples:".to_owned(), "   kubectl asm inject-check --help".to_owned()];
-    let error = ErrorDocument { kind: "usage".to_owned(), message, hints };
-    match args.report.output {
-        crate::report::Format::Json | crate::report::Format::Yaml => {
-            let report = Report::of_error(error);
-            // The exit code says that it failed whether or not the document could be written.
-            let _ = ui::data(&crate::report::render(&report, args.report.output, ui::stdout_style(true)));
-        }
-        _ => ui::message(&crate::report::text::render_error(&error, ui::stderr_style(args.report.no_color))),
-    }
-    Exit::Unable
 }
 
 fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {

@@ -8,6 +8,7 @@ mod generate;
 mod inject_check;
 mod manifest;
 mod proxy_config;
+mod proxy_status;
 mod rbac;
 mod session;
 mod status;
@@ -27,7 +28,7 @@ pub use exit::Exit;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm capture                      a redacted bundle to mail or keep"
+    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm capture                      a redacted bundle to mail or keep"
 )]
 struct Cli {
     #[command(flatten)]
@@ -42,6 +43,7 @@ enum Command {
     InjectCheck(inject_check::InjectCheckArgs),
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::ProxyConfigArgs),
+    ProxyStatus(proxy_status::ProxyStatusArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -93,6 +95,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Status(args) => status::run(connection, &args),
         Command::InjectCheck(args) => inject_check::run(connection, &args),
         Command::ProxyConfig(args) => proxy_config::run(connection, &args),
+        Command::ProxyStatus(args) => proxy_status::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

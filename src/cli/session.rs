@@ -44,6 +44,8 @@ pub struct Job<'j> {
     pub concerns: &'j dyn Fn(&World<'_>, &Finding) -> bool,
     /// The checks it does when the user names none.
     pub checks: &'j dyn Fn(&Check) -> bool,
+    /// Time for a proxy to acknowledge what istiod sent.
+    pub grace: SignedDuration,
 }
 
 /// Runs a command; whatever happens is printed in the chosen format.
@@ -99,6 +101,21 @@ fn finish(outcome: Result<(Report, Policy), ErrorDocument>, args: &ReportArgs) -
     }
 }
 
+/// Says that a command was called wrongly, in the chosen format.
+pub fn refuse(args: &ReportArgs, message: String, help: &str) -> Exit {
+    let hints = vec!["examples:".to_owned(), format!("   {help}")];
+    let error = ErrorDocument { hints, ..usage(message) };
+    match args.output {
+        Format::Json | Format::Yaml => {
+            let report = Report::of_error(error);
+            // The exit code says that it failed whether or not the document could be written.
+            let _ = ui::data(&report::render(&report, args.output, ui::stdout_style(true)));
+        }
+        _ => ui::message(&report::text::render_error(&error, ui::stderr_style(args.no_color))),
+    }
+    Exit::Unable
+}
+
 fn usage(message: impl Into<String>) -> ErrorDocument {
     ErrorDocument { kind: "usage".to_owned(), message: message.into(), hints: Vec::new() }
 }
@@ -142,7 +159,7 @@ fn conclude(
     start: Instant,
 ) -> Result<(Report, Policy), ErrorDocument> {
     let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
-    let world = World::new(snapshot, facts, now);
+    let world = World::with_grace(snapshot, facts, now, job.grace);
     if let Some(error) = (job.refuse)(&world) {
         return Err(error);
     }
@@ -174,7 +191,11 @@ pub fn needs(view: &[&[SourceId]], checks: &[&'static Check]) -> BTreeSet<Source
     all.filter(|id| !source(**id).is_some_and(Source::is_of_one_pod)).copied().collect()
 }
 
-fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
+/// The tables inside the binary, with a file of newer ones over them.
+///
+/// # Errors
+/// When the file cannot be read or understood.
+pub fn load_facts(path: Option<&Path>) -> Result<Facts, ErrorDocument> {
     let wrong = |message: String| ErrorDocument {
         kind: "facts".to_owned(),
         message,
@@ -331,6 +352,17 @@ pub fn live(
     // Reads that still hang must not keep the process alive.
     runtime.shutdown_background();
     gathered
+}
+
+/// Waits; false when the user ends it.
+pub fn pause(time: Duration) -> bool {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return false };
+    runtime.block_on(async {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            _ = tokio::signal::ctrl_c() => false,
+        }
+    })
 }
 
 /// A part of connecting, within what is left of the time that was given.

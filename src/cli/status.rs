@@ -46,6 +46,7 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         refuse: &|_| None,
         concerns: &|_, _| true,
         checks: &|check| !crate::checks::is_of_one_proxy(check),
+        grace: crate::mesh::sync::GRACE,
     };
     session::judge(connection, &args.scope, &args.report, &job).0
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::finding::Impact;
 use crate::facts::Facts;
@@ -11,6 +11,7 @@ use crate::mesh::control_plane::{self, Revision};
 use crate::mesh::injection::Rules;
 use crate::mesh::mesh_config::{self, MeshConfig};
 use crate::mesh::revision::AsmRevision;
+use crate::mesh::sync::{self, Sync};
 use crate::mesh::webhook::Injector;
 use crate::mesh::workload::{self, Workload};
 use crate::snapshot::{Section, Snapshot, SourceId, StateKind};
@@ -39,15 +40,24 @@ pub struct World<'a> {
     pub revisions: Vec<Revision<'a>>,
     /// Workloads of the examined namespaces.
     pub workloads: Vec<Workload<'a>>,
+    /// What istiods say about proxies, joined with the pods.
+    pub sync: Sync<'a>,
 }
 
 impl<'a> World<'a> {
     /// Derives everything.
     #[must_use]
     pub fn new(snapshot: &'a Snapshot, facts: &'a Facts, now: Timestamp) -> Self {
+        Self::with_grace(snapshot, facts, now, sync::GRACE)
+    }
+
+    /// Derives everything, with another time for proxies to acknowledge what istiod sent.
+    #[must_use]
+    pub fn with_grace(snapshot: &'a Snapshot, facts: &'a Facts, now: Timestamp, grace: SignedDuration) -> Self {
         let rules = Rules::new(snapshot);
         let workloads = workload::workloads(snapshot, &rules);
-        Self { snapshot, facts, now, revisions: control_plane::revisions(snapshot), workloads, rules }
+        let sync = sync::sync(snapshot, &workloads, now, grace);
+        Self { snapshot, facts, now, revisions: control_plane::revisions(snapshot), workloads, rules, sync }
     }
 
     /// Workloads of one namespace: they are sorted by namespace first.
@@ -235,6 +245,15 @@ impl<'a> Lens<'a> {
         self.touched.borrow_mut().extend(OWNERS);
         self.need(WORKLOADS)?;
         Ok(&self.world.workloads)
+    }
+
+    /// What istiods say about the proxies of the examined namespaces, joined with their pods where those were read.
+    ///
+    /// # Errors
+    /// When no istiod could be asked.
+    pub fn sync(&self) -> Result<&'a Sync<'a>, Missing> {
+        self.need(&[SourceId::Xds])?;
+        Ok(&self.world.sync)
     }
 
     /// Injecting webhooks.

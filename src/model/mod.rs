@@ -3,6 +3,7 @@
 //! Unknown fields are ignored, `null` counts as absent, and an enum-like string stays a string: an Istio or Kubernetes
 //! release that adds a field or a value must not cost an object.
 
+pub mod age;
 pub mod config_map;
 pub mod controller;
 pub mod envoy;

@@ -204,6 +204,12 @@ impl<'a> XdsType<'a> {
         }
     }
 
+    /// The place of a type among columns by its short name; unknown types come last.
+    #[must_use]
+    pub fn rank_of(short: &str) -> usize {
+        TYPES.iter().position(|(name, _)| *name == short).unwrap_or(TYPES.len())
+    }
+
     /// Its place among columns; unknown types come last.
     #[must_use]
     pub fn rank(self) -> usize {

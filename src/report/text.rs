@@ -36,6 +36,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&proxy_config::render(view, style, wide));
         }
+        View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, style, wide)),
         View::None(_) => out.push_str(&header(report, None, style)),
     }
     for finding in &report.findings {

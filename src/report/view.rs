@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::proxy_config_view::ProxyConfigView;
+use super::proxy_status_view::ProxyStatusView;
 
 /// What a command shows beside its findings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +16,8 @@ pub enum View {
     Inject(InjectView),
     /// `proxy-config`.
     ProxyConfig(Box<ProxyConfigView>),
+    /// `proxy-status`.
+    ProxyStatus(ProxyStatusView),
     /// Nothing, such as after an error.
     None(NoView),
 }

@@ -5,6 +5,8 @@
 
 #![allow(dead_code)]
 
+pub mod xds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +53,9 @@ pub struct Header {
     /// Whether all checks are run, with causes, and exactly one finding may be on top.
     #[serde(default)]
     pub all: bool,
+    /// Pods that no istiod lists, as `POD.NAMESPACE`.
+    #[serde(default)]
+    pub disconnected: Vec<String>,
     /// How a check ends that finds nothing; `passed` when absent.
     #[serde(default)]
     pub outcome: Option<String>,
@@ -242,6 +247,7 @@ fn resource(kind: &str) -> &'static str {
         "Gateway" => "gateways",
         "AuthorizationPolicy" => "authorizationpolicies",
         "RequestAuthentication" => "requestauthentications",
+        xds::KIND => "",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -293,26 +299,36 @@ pub fn forbidden(source: &Source) -> Fault {
 
 /// Reads objects as a cluster would be read; every source answers, except the refused ones.
 pub fn snapshot(objects: &[Value], scope: Option<Vec<String>>, refused: &[SourceId]) -> Snapshot {
-    serve(objects, scope, refused, &[], None)
+    serve(objects, refused, &Served { scope, now: "2026-07-15T12:00:00Z".parse().unwrap(), ..Served::default() })
 }
 
-fn serve(
-    objects: &[Value],
+/// What a server has besides objects.
+#[derive(Default)]
+struct Served {
     scope: Option<Vec<String>>,
-    refused: &[SourceId],
-    unserved: &[SourceId],
-    version: Option<&str>,
-) -> Snapshot {
-    let version = serde_json::json!({"gitVersion": version.unwrap_or("v1.34.1")}).to_string();
-    let mut snapshot = Snapshot { scope: Scope { namespaces: scope }, ..Snapshot::default() };
+    unserved: Vec<SourceId>,
+    version: Option<String>,
+    now: Timestamp,
+    disconnected: Vec<String>,
+}
+
+fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
+    let version = serde_json::json!({"gitVersion": served.version.as_deref().unwrap_or("v1.34.1")}).to_string();
+    let mut snapshot = Snapshot { scope: Scope { namespaces: served.scope.clone() }, ..Snapshot::default() };
     for source in SOURCES {
         let mut collector = (source.collector)();
         let refuse = refused.contains(&source.id);
+        let mut faults = Vec::new();
         if !refuse {
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
             }
             for request in source.requests(&snapshot.scope, &snapshot) {
+                if let Request::Istiod(request) = &request {
+                    let answer = xds::answer(objects, request, served.now, &served.disconnected);
+                    answer.lines.iter().for_each(|line| collector.item(line));
+                    faults.extend(answer.fault);
+                }
                 for object in answer(objects, &request) {
                     collector.item(serde_json::to_string(object).unwrap().as_bytes());
                 }
@@ -321,10 +337,10 @@ fn serve(
         let end = End {
             kind: match refuse {
                 true => StateKind::Failed,
-                false if unserved.contains(&source.id) => StateKind::NotServed,
+                false if served.unserved.contains(&source.id) => StateKind::NotServed,
                 false => StateKind::Collected,
             },
-            faults: if refuse { vec![forbidden(source)] } else { Vec::new() },
+            faults: if refuse { vec![forbidden(source)] } else { faults },
             undecodable: Vec::new(),
             fallback: None,
         };
@@ -347,8 +363,15 @@ impl Fixture {
 
     /// Its world with other sources refused.
     pub fn refusing(&self, refused: &[SourceId]) -> Snapshot {
-        let Header { scope, unserved, version, .. } = &self.header;
-        serve(&self.objects, scope.clone(), refused, unserved, version.as_deref())
+        let header = self.header.clone();
+        let served = Served {
+            scope: header.scope,
+            unserved: header.unserved,
+            version: header.version,
+            now: header.now,
+            disconnected: header.disconnected,
+        };
+        serve(&self.objects, refused, &served)
     }
 
     /// Runs checks over it.

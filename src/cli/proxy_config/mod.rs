@@ -135,6 +135,7 @@ pub fn run(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Exit {
         refuse: &|_| None,
         concerns: &|_, _| true,
         checks: &checks::is_of_one_proxy,
+        grace: crate::mesh::sync::GRACE,
     };
     session::judge_snapshot(snapshot(&connection, args), &args.report, &job).0
 }
