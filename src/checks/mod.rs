@@ -25,6 +25,7 @@ mod remedies;
 mod restart_policy;
 mod revision;
 mod roots;
+pub(crate) mod safe_order;
 mod sidecars;
 mod stranded;
 mod telemetry;

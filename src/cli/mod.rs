@@ -2,6 +2,7 @@
 
 mod args;
 mod capture;
+mod conflicts;
 mod exit;
 mod explain;
 mod generate;
@@ -39,6 +40,7 @@ struct Cli {
 enum Command {
     Status(status::StatusArgs),
     InjectCheck(inject_check::InjectCheckArgs),
+    Conflicts(conflicts::ConflictsArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -89,6 +91,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         Command::Status(args) => status::run(connection, &args),
         Command::InjectCheck(args) => inject_check::run(connection, &args),
+        Command::Conflicts(args) => conflicts::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

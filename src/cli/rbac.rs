@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{inject_check, session, status, ui};
+use super::{conflicts, inject_check, session, status, ui};
 use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
@@ -45,6 +45,7 @@ pub struct RbacArgs {
 enum For {
     Status,
     InjectCheck,
+    Conflicts,
     Capture,
 }
 
@@ -77,7 +78,12 @@ fn subject(text: &str) -> Result<Subject, String> {
 
 /// Runs `rbac`.
 pub fn run(args: &RbacArgs) -> Exit {
-    let usual = |check: &Check| args.command != For::InjectCheck || inject_check::is_about_injection(check);
+    let usual = |check: &Check| match args.command {
+        For::Status => !conflicts::is_only_here(check),
+        For::InjectCheck => inject_check::is_about_injection(check),
+        For::Conflicts => conflicts::is_about_conflicts(check),
+        For::Capture => true,
+    };
     let selected = match session::select(&args.only, &args.skip, &usual) {
         Ok(selected) => selected,
         Err(error) => {
@@ -88,6 +94,7 @@ pub fn run(args: &RbacArgs) -> Exit {
     let sources: BTreeSet<SourceId> = match args.command {
         For::Status => session::needs(status::VIEW, &selected),
         For::InjectCheck => session::needs(inject_check::VIEW, &selected),
+        For::Conflicts => session::needs(conflicts::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
@@ -95,6 +102,7 @@ pub fn run(args: &RbacArgs) -> Exit {
     let name = match args.command {
         For::Status => "kubectl-asm-status",
         For::InjectCheck => "kubectl-asm-inject-check",
+        For::Conflicts => "kubectl-asm-conflicts",
         For::Capture => "kubectl-asm-capture",
     };
     let objects = objects(name, &rights, &args.to);

@@ -45,7 +45,7 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         view: &|world, _| View::Status(view(world)),
         refuse: &|_| None,
         concerns: &|_, _| true,
-        checks: &|_| true,
+        checks: &|check| !super::conflicts::is_only_here(check),
     };
     session::judge(connection, &args.scope, &args.report, &job).0
 }

@@ -11,6 +11,8 @@ pub enum View {
     Status(StatusView),
     /// `inject-check`.
     Inject(InjectView),
+    /// `conflicts`.
+    Conflicts(super::conflicts::ConflictsView),
     /// Nothing, such as after an error.
     None(NoView),
 }

@@ -124,6 +124,32 @@ pub enum SourceId {
     MetricsConfigMaps,
     /// The Deployment of managed Prometheus's agent.
     MetricsAgents,
+    /// Services that carry Istio's component label, metadata only; so do the next seven.
+    ComponentServices,
+    /// ConfigMaps that carry it.
+    ComponentConfigMaps,
+    /// Secrets that carry it.
+    ComponentSecrets,
+    /// ServiceAccounts that carry it.
+    ComponentServiceAccounts,
+    /// Roles that carry it.
+    ComponentRoles,
+    /// RoleBindings that carry it.
+    ComponentRoleBindings,
+    /// PodDisruptionBudgets that carry it.
+    ComponentDisruptionBudgets,
+    /// HorizontalPodAutoscalers that carry it.
+    ComponentAutoscalers,
+    /// Network attachments of Istio's CNI plugin, metadata only.
+    NetworkAttachments,
+    /// ClusterRoles, metadata only.
+    ClusterRoles,
+    /// ClusterRoleBindings, metadata only.
+    ClusterRoleBindings,
+    /// Custom resource definitions, metadata only: whose they are.
+    Definitions,
+    /// GatewayClasses, metadata only.
+    GatewayClasses,
 }
 
 impl SourceId {
@@ -418,4 +444,30 @@ pub struct Snapshot {
     pub metrics_config_maps: Section<ConfigMap>,
     /// See [`SourceId::MetricsAgents`].
     pub metrics_agents: Section<Controller>,
+    /// See [`SourceId::ComponentServices`].
+    pub component_services: Section<MetaOnly>,
+    /// See [`SourceId::ComponentConfigMaps`].
+    pub component_config_maps: Section<MetaOnly>,
+    /// See [`SourceId::ComponentSecrets`].
+    pub component_secrets: Section<MetaOnly>,
+    /// See [`SourceId::ComponentServiceAccounts`].
+    pub component_service_accounts: Section<MetaOnly>,
+    /// See [`SourceId::ComponentRoles`].
+    pub component_roles: Section<MetaOnly>,
+    /// See [`SourceId::ComponentRoleBindings`].
+    pub component_role_bindings: Section<MetaOnly>,
+    /// See [`SourceId::ComponentDisruptionBudgets`].
+    pub component_disruption_budgets: Section<MetaOnly>,
+    /// See [`SourceId::ComponentAutoscalers`].
+    pub component_autoscalers: Section<MetaOnly>,
+    /// See [`SourceId::NetworkAttachments`].
+    pub network_attachments: Section<MetaOnly>,
+    /// See [`SourceId::ClusterRoles`].
+    pub cluster_roles: Section<MetaOnly>,
+    /// See [`SourceId::ClusterRoleBindings`].
+    pub cluster_role_bindings: Section<MetaOnly>,
+    /// See [`SourceId::Definitions`].
+    pub definitions: Section<MetaOnly>,
+    /// See [`SourceId::GatewayClasses`].
+    pub gateway_classes: Section<MetaOnly>,
 }

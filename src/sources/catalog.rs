@@ -1,7 +1,8 @@
 //! The list of sources.
 
 use super::{
-    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, new_collector,
+    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, component,
+    new_collector,
 };
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
@@ -120,6 +121,26 @@ macro_rules! controller {
             |bytes| Controller::decode(ControllerKind::$kind, bytes),
             Some(controller_meta)
         )
+    };
+}
+
+/// Parts of Istio of one kind, metadata only.
+macro_rules! component {
+    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
+        object!(
+            $id,
+            MetaOnly,
+            $resource,
+            Reach::OrElse(|| component::everywhere($api), |scope: &Scope| component::in_scope($api, scope)),
+            $field
+        )
+    };
+}
+
+/// Cluster-wide objects of one kind, metadata only.
+macro_rules! cluster_metadata {
+    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
+        object!($id, MetaOnly, $resource, Reach::Fixed(|| vec![component::metadata($api)]), $field)
     };
 }
 
@@ -529,5 +550,43 @@ pub static SOURCES: &[Source] = &[
         Reach::Fixed(|| vec![get(DEPLOYMENTS, Some("kube-system"), "ama-metrics")]),
         metrics_agents,
         Deployment
+    ),
+    component!(ComponentServices, "services", SERVICES, component_services),
+    component!(ComponentConfigMaps, "configmaps", CONFIG_MAPS, component_config_maps),
+    component!(ComponentSecrets, "secrets", SECRETS, component_secrets),
+    component!(ComponentServiceAccounts, "serviceaccounts", component::SERVICE_ACCOUNTS, component_service_accounts),
+    component!(ComponentRoles, "roles.rbac.authorization.k8s.io", component::ROLES, component_roles),
+    component!(
+        ComponentRoleBindings,
+        "rolebindings.rbac.authorization.k8s.io",
+        component::ROLE_BINDINGS,
+        component_role_bindings
+    ),
+    component!(
+        ComponentDisruptionBudgets,
+        "poddisruptionbudgets.policy",
+        DISRUPTION_BUDGETS,
+        component_disruption_budgets
+    ),
+    component!(ComponentAutoscalers, "horizontalpodautoscalers.autoscaling", AUTOSCALERS, component_autoscalers),
+    component!(
+        NetworkAttachments,
+        "network-attachment-definitions.k8s.cni.cncf.io",
+        component::NETWORK_ATTACHMENTS,
+        network_attachments
+    ),
+    cluster_metadata!(ClusterRoles, "clusterroles.rbac.authorization.k8s.io", component::CLUSTER_ROLES, cluster_roles),
+    cluster_metadata!(
+        ClusterRoleBindings,
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        component::CLUSTER_ROLE_BINDINGS,
+        cluster_role_bindings
+    ),
+    cluster_metadata!(Definitions, "customresourcedefinitions.apiextensions.k8s.io", CRDS, definitions),
+    cluster_metadata!(
+        GatewayClasses,
+        "gatewayclasses.gateway.networking.k8s.io",
+        component::GATEWAY_CLASSES,
+        gateway_classes
     ),
 ];

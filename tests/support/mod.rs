@@ -242,6 +242,13 @@ fn resource(kind: &str) -> &'static str {
         "Gateway" => "gateways",
         "AuthorizationPolicy" => "authorizationpolicies",
         "RequestAuthentication" => "requestauthentications",
+        "ServiceAccount" => "serviceaccounts",
+        "Role" => "roles",
+        "RoleBinding" => "rolebindings",
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "NetworkAttachmentDefinition" => "network-attachment-definitions",
+        "GatewayClass" => "gatewayclasses",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
