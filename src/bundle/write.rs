@@ -202,8 +202,8 @@ fn stamp(id: SourceId, value: &mut serde_json::Value) {
         MutatingWebhooks => ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
         SystemPods | Istiods | Pods => ("v1", "Pod"),
         SystemDeployments | GatewayDeployments | Deployments | MetricsAgents => ("apps/v1", "Deployment"),
-        SystemServices | WebhookServices | GatewayServices | ComponentServices => ("v1", "Service"),
-        SystemEndpoints | WebhookEndpoints => ("discovery.k8s.io/v1", "EndpointSlice"),
+        SystemServices | WebhookServices | GatewayServices | ComponentServices | AdmissionServices => ("v1", "Service"),
+        SystemEndpoints | WebhookEndpoints | AdmissionEndpoints => ("discovery.k8s.io/v1", "EndpointSlice"),
         SystemConfigMaps | WebhookConfigMaps | RootCertificates | SharedConfigMaps | MetricsConfigMaps
         | ComponentConfigMaps => ("v1", "ConfigMap"),
         OperatorCrd | Definitions => ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
@@ -241,6 +241,9 @@ fn stamp(id: SourceId, value: &mut serde_json::Value) {
         ClusterRoles => ("rbac.authorization.k8s.io/v1", "ClusterRole"),
         ClusterRoleBindings => ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
         NetworkAttachments => ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition"),
+        NetworkPolicies => ("networking.k8s.io/v1", "NetworkPolicy"),
+        CiliumPolicies => ("cilium.io/v2", "CiliumNetworkPolicy"),
+        CiliumClusterPolicies => ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
         GatewayClasses => ("gateway.networking.k8s.io/v1", "GatewayClass"),
         KubeGateways => ("gateway.networking.k8s.io/v1", "Gateway"),
     };

@@ -60,6 +60,11 @@ const ONLY_HERE: &[SourceId] = &[
     SourceId::ClusterRoleBindings,
     SourceId::Definitions,
     SourceId::GatewayClasses,
+    SourceId::NetworkPolicies,
+    SourceId::CiliumPolicies,
+    SourceId::CiliumClusterPolicies,
+    SourceId::AdmissionServices,
+    SourceId::AdmissionEndpoints,
 ];
 
 /// Whether a check reads what only this command reads.
@@ -78,6 +83,12 @@ pub fn is_about_conflicts(check: &Check) -> bool {
     check.area == Area::Conflicts || is_only_here(check) || OTHERS.contains(&check.code)
 }
 
+/// Whether a finding belongs here: some do only where a conflict causes them.
+fn is_conflict(finding: &Finding) -> bool {
+    const CONSEQUENCES: [&str; 3] = ["WHK02", "INJ11", "CA03"];
+    !CONSEQUENCES.contains(&finding.code.as_str())
+}
+
 /// Runs `conflicts`.
 pub fn run(connection: &ConnectionArgs, args: &ConflictsArgs) -> Exit {
     let job = Job {
@@ -85,7 +96,7 @@ pub fn run(connection: &ConnectionArgs, args: &ConflictsArgs) -> Exit {
         view_needs: VIEW,
         view: &|world, findings| View::Conflicts(view(world, findings)),
         refuse: &|_| None,
-        concerns: &|_, _| true,
+        concerns: &|_, finding| is_conflict(finding),
         checks: &is_about_conflicts,
     };
     session::judge(connection, &args.scope, &args.report, &job).0

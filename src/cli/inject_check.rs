@@ -59,9 +59,9 @@ pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
 /// read besides would only cost time and rights.
 #[must_use]
 pub fn is_about_injection(check: &Check) -> bool {
-    const OTHERS: [&str; 19] = [
+    const OTHERS: [&str; 24] = [
         "CP02", "CP07", "CP08", "CP09", "UPG05", "UPG06", "UPG07", "UPG08", "UPG09", "UPG10", "UPG11", "PRX01",
-        "PRX05", "PRX06", "PRX09", "PRX10", "WHK05", "WHK06", "INJ06",
+        "PRX05", "PRX06", "PRX09", "PRX10", "WHK05", "WHK06", "INJ06", "CON02", "CON03", "CON06", "CON07", "CON10",
     ];
     let area = matches!(
         check.area,
@@ -73,7 +73,7 @@ pub fn is_about_injection(check: &Check) -> bool {
             | Area::Proxies
             | Area::Conflicts
     );
-    area && !OTHERS.contains(&check.code)
+    area && !OTHERS.contains(&check.code) && !super::conflicts::is_only_here(check)
 }
 
 /// Which workloads are asked about.

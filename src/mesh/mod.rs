@@ -10,6 +10,7 @@ pub mod istiod;
 pub mod mesh_config;
 pub mod mtls;
 pub mod native;
+pub mod network;
 pub mod proxy;
 pub mod proxy_state;
 pub mod proxy_version;

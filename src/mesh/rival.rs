@@ -13,7 +13,7 @@ use crate::snapshot::{Section, Snapshot};
 use crate::sources::SYSTEM_NAMESPACE;
 
 /// The namespace of Azure Kubernetes Application Network
-/// (<https://learn.microsoft.com/azure/application-network/overview>).
+/// (<https://learn.microsoft.com/azure/aks/istio-about#limitations>).
 pub const APP_NETWORK: &str = "applink-system";
 /// The entry of Open Service Mesh's injecting webhook.
 pub const OSM_INJECTOR: &str = "osm-inject.k8s.io";

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use fault::{Fault, FaultKind, Need};
 
 use crate::model::{
-    Autoscaler, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway, MetaOnly,
-    Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry,
-    WebhookConfiguration,
+    Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
+    MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
+    ServiceEntry, Telemetry, WebhookConfiguration,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -150,6 +150,16 @@ pub enum SourceId {
     Definitions,
     /// GatewayClasses, metadata only.
     GatewayClasses,
+    /// NetworkPolicies of the examined namespaces.
+    NetworkPolicies,
+    /// CiliumNetworkPolicies of the examined namespaces.
+    CiliumPolicies,
+    /// CiliumClusterwideNetworkPolicies.
+    CiliumClusterPolicies,
+    /// Services behind other products' webhooks that refuse the add-on's pods when they do not answer.
+    AdmissionServices,
+    /// EndpointSlices of those Services.
+    AdmissionEndpoints,
 }
 
 impl SourceId {
@@ -470,4 +480,14 @@ pub struct Snapshot {
     pub definitions: Section<MetaOnly>,
     /// See [`SourceId::GatewayClasses`].
     pub gateway_classes: Section<MetaOnly>,
+    /// See [`SourceId::NetworkPolicies`].
+    pub network_policies: Section<NetworkPolicy>,
+    /// See [`SourceId::CiliumPolicies`].
+    pub cilium_policies: Section<CiliumPolicy>,
+    /// See [`SourceId::CiliumClusterPolicies`].
+    pub cilium_cluster_policies: Section<CiliumPolicy>,
+    /// See [`SourceId::AdmissionServices`].
+    pub admission_services: Section<Service>,
+    /// See [`SourceId::AdmissionEndpoints`].
+    pub admission_endpoints: Section<EndpointSlice>,
 }

@@ -7,14 +7,14 @@ use super::{
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
 use crate::model::{
-    Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
-    KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
-    Telemetry, WebhookConfiguration,
+    Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
+    Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
+    Service, ServiceEntry, Telemetry, WebhookConfiguration,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
-const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
+pub(super) const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
 const CONFIG_MAPS: Api = Api { group: "", version: "v1", resource: "configmaps" };
 const EVENTS: Api = Api { group: "", version: "v1", resource: "events" };
 const NAMESPACES: Api = Api { group: "", version: "v1", resource: "namespaces" };
@@ -24,7 +24,7 @@ const STATEFUL_SETS: Api = Api { group: "apps", version: "v1", resource: "statef
 const DAEMON_SETS: Api = Api { group: "apps", version: "v1", resource: "daemonsets" };
 const JOBS: Api = Api { group: "batch", version: "v1", resource: "jobs" };
 const CRON_JOBS: Api = Api { group: "batch", version: "v1", resource: "cronjobs" };
-const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
+pub(super) const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
 const MUTATING_WEBHOOKS: Api =
     Api { group: "admissionregistration.k8s.io", version: "v1", resource: "mutatingwebhookconfigurations" };
 const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
@@ -142,6 +142,10 @@ macro_rules! cluster_metadata {
     ($id:ident, $resource:literal, $api:expr, $field:ident) => {
         object!($id, MetaOnly, $resource, Reach::Fixed(|| vec![component::metadata($api)]), $field)
     };
+}
+
+fn cilium_meta(policy: &CiliumPolicy) -> &Meta {
+    &policy.metadata
 }
 
 fn controller_meta(controller: &Controller) -> &Meta {
@@ -588,5 +592,50 @@ pub static SOURCES: &[Source] = &[
         "gatewayclasses.gateway.networking.k8s.io",
         component::GATEWAY_CLASSES,
         gateway_classes
+    ),
+    object!(
+        NetworkPolicies,
+        NetworkPolicy,
+        "networkpolicies.networking.k8s.io",
+        plain(component::NETWORK_POLICIES),
+        network_policies
+    ),
+    source!(
+        CiliumPolicies,
+        "ciliumnetworkpolicies.cilium.io",
+        plain(component::CILIUM_POLICIES),
+        cilium_policies,
+        CiliumPolicy::decode,
+        Some(cilium_meta)
+    ),
+    source!(
+        CiliumClusterPolicies,
+        "ciliumclusterwidenetworkpolicies.cilium.io",
+        Reach::Fixed(|| vec![list(component::CILIUM_CLUSTER_POLICIES, None, None)]),
+        cilium_cluster_policies,
+        CiliumPolicy::decode,
+        Some(cilium_meta)
+    ),
+    object!(
+        AdmissionServices,
+        Service,
+        "services",
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks, SourceId::ValidatingWebhooks, SourceId::Namespaces],
+            component::admission_services,
+            &[FollowRight { verb: "get", api: SERVICES, place: Place::Webhooks }]
+        ),
+        admission_services
+    ),
+    object!(
+        AdmissionEndpoints,
+        EndpointSlice,
+        "endpointslices.discovery.k8s.io",
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks, SourceId::ValidatingWebhooks, SourceId::Namespaces],
+            component::admission_endpoints,
+            &[FollowRight { verb: "list", api: ENDPOINT_SLICES, place: Place::Webhooks }]
+        ),
+        admission_endpoints
     ),
 ];

@@ -248,6 +248,9 @@ fn resource(kind: &str) -> &'static str {
         "ClusterRole" => "clusterroles",
         "ClusterRoleBinding" => "clusterrolebindings",
         "NetworkAttachmentDefinition" => "network-attachment-definitions",
+        "NetworkPolicy" => "networkpolicies",
+        "CiliumNetworkPolicy" => "ciliumnetworkpolicies",
+        "CiliumClusterwideNetworkPolicy" => "ciliumclusterwidenetworkpolicies",
         "GatewayClass" => "gatewayclasses",
         other => panic!("kind {other} is not known to the fixtures"),
     }
