@@ -56,6 +56,7 @@ pub fn redact(id: SourceId, value: &mut Value) {
         SourceId::Nodes => node(object),
         SourceId::EnvoyFilters => istio::envoy_filter(object),
         SourceId::Telemetries => istio::telemetry(object),
+        SourceId::NetworkPolicies | SourceId::CiliumPolicies | SourceId::CiliumClusterPolicies => network(object),
         SourceId::SecretProviderClasses => istio::secret_provider_class(object),
         SourceId::Xds => istio::xds(object),
         _ => {}
@@ -74,6 +75,26 @@ fn node(object: &mut Map<String, Value>) {
         keep(status, &["conditions", "nodeInfo"]);
         if let Some(info) = status.get_mut("nodeInfo") {
             keep(info, &["kubeletVersion", "operatingSystem", "osImage"]);
+        }
+    }
+}
+
+/// Of a policy of the network who may talk to whom stays; addresses, paths and headers go.
+fn network(value: &mut Map<String, Value>) {
+    for (key, value) in value.iter_mut() {
+        match (key.as_str(), &mut *value) {
+            // Labels have any names.
+            ("metadata" | "matchLabels", _) => {}
+            // Absent and empty are not the same.
+            (_, Value::Null) => {}
+            ("ipBlock", block) => *block = json!({}),
+            (key, addresses) if key.starts_with("fromCIDR") || key.starts_with("toCIDR") => *addresses = json!([]),
+            ("rules", Value::Object(protocols)) => {
+                protocols.values_mut().filter(|rules| !rules.is_null()).for_each(|rules| *rules = json!([]));
+            }
+            (_, Value::Object(object)) => network(object),
+            (_, Value::Array(list)) => list.iter_mut().filter_map(Value::as_object_mut).for_each(network),
+            _ => {}
         }
     }
 }

@@ -202,12 +202,11 @@ fn stamp(id: SourceId, value: &mut serde_json::Value) {
         MutatingWebhooks => ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
         SystemPods | Istiods | Pods => ("v1", "Pod"),
         SystemDeployments | GatewayDeployments | Deployments | MetricsAgents => ("apps/v1", "Deployment"),
-        SystemServices | WebhookServices | GatewayServices => ("v1", "Service"),
-        SystemEndpoints | WebhookEndpoints => ("discovery.k8s.io/v1", "EndpointSlice"),
-        SystemConfigMaps | WebhookConfigMaps | RootCertificates | SharedConfigMaps | MetricsConfigMaps => {
-            ("v1", "ConfigMap")
-        }
-        OperatorCrd => ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        SystemServices | WebhookServices | GatewayServices | ComponentServices | AdmissionServices => ("v1", "Service"),
+        SystemEndpoints | WebhookEndpoints | AdmissionEndpoints => ("discovery.k8s.io/v1", "EndpointSlice"),
+        SystemConfigMaps | WebhookConfigMaps | RootCertificates | SharedConfigMaps | MetricsConfigMaps
+        | ComponentConfigMaps => ("v1", "ConfigMap"),
+        OperatorCrd | Definitions => ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
         ReplicaSets => ("apps/v1", "ReplicaSet"),
         StatefulSets => ("apps/v1", "StatefulSet"),
         DaemonSets | SystemDaemonSets => ("apps/v1", "DaemonSet"),
@@ -216,9 +215,9 @@ fn stamp(id: SourceId, value: &mut serde_json::Value) {
         RefusalEvents | SuspectEvents => ("v1", "Event"),
         Nodes => ("v1", "Node"),
         ValidatingWebhooks => ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"),
-        Autoscalers => ("autoscaling/v2", "HorizontalPodAutoscaler"),
-        DisruptionBudgets => ("policy/v1", "PodDisruptionBudget"),
-        SystemSecrets => ("v1", "Secret"),
+        Autoscalers | ComponentAutoscalers => ("autoscaling/v2", "HorizontalPodAutoscaler"),
+        DisruptionBudgets | ComponentDisruptionBudgets => ("policy/v1", "PodDisruptionBudget"),
+        SystemSecrets | ComponentSecrets => ("v1", "Secret"),
         SecretProviderClasses => ("secrets-store.csi.x-k8s.io/v1", "SecretProviderClass"),
         SystemLeases => ("coordination.k8s.io/v1", "Lease"),
         EnvoyFilters => ("networking.istio.io/v1alpha3", "EnvoyFilter"),
@@ -236,6 +235,16 @@ fn stamp(id: SourceId, value: &mut serde_json::Value) {
         IstioGateways => ("networking.istio.io/v1beta1", "Gateway"),
         AuthorizationPolicies => ("security.istio.io/v1beta1", "AuthorizationPolicy"),
         RequestAuthentications => ("security.istio.io/v1beta1", "RequestAuthentication"),
+        ComponentServiceAccounts => ("v1", "ServiceAccount"),
+        ComponentRoles => ("rbac.authorization.k8s.io/v1", "Role"),
+        ComponentRoleBindings => ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+        ClusterRoles => ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+        ClusterRoleBindings => ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+        NetworkAttachments => ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition"),
+        NetworkPolicies => ("networking.k8s.io/v1", "NetworkPolicy"),
+        CiliumPolicies => ("cilium.io/v2", "CiliumNetworkPolicy"),
+        CiliumClusterPolicies => ("cilium.io/v2", "CiliumClusterwideNetworkPolicy"),
+        GatewayClasses => ("gateway.networking.k8s.io/v1", "GatewayClass"),
         KubeGateways => ("gateway.networking.k8s.io/v1", "Gateway"),
     };
     if let Some(object) = value.as_object_mut() {

@@ -1,6 +1,7 @@
 //! ENV: the cluster, the add-on's presence, one's own rights.
 
 use super::remedies::reconcile;
+use crate::engine::finding::KeyKind;
 use crate::engine::lens::REVISIONS;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::app_routing;
@@ -175,6 +176,7 @@ fn half_present(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         "the Istio add-on is incomplete: no istiod of any revision exists",
         "Proxies get no configuration. Where a webhook of the add-on is left, it refuses new pods.",
     )
+    .key(KeyKind::Object, "istio")
     .remedy(Remedy::new(
         "install the add-on again",
         vec![

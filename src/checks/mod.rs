@@ -8,6 +8,7 @@ mod compatibility;
 mod conflicts;
 mod control_plane;
 mod environment;
+mod gatekeepers;
 mod handover;
 mod ingress;
 mod injection;
@@ -17,15 +18,20 @@ mod leftovers;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
+mod neighbours;
+mod network;
+mod placement;
 mod pod_security;
 mod pod_settings;
 mod policy;
 mod proxies;
 mod rejections;
+mod remains;
 mod remedies;
 mod restart_policy;
 mod revision;
 mod roots;
+pub(crate) mod safe_order;
 mod sidecars;
 mod stranded;
 mod sync;
@@ -54,13 +60,16 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         istiod_start::CHECKS,
         istiods::CHECKS,
         conflicts::CHECKS,
+        neighbours::CHECKS,
         roots::CHECKS,
         certificates::CHECKS,
         webhooks::CHECKS,
         admission::CHECKS,
+        gatekeepers::CHECKS,
         upgrade::CHECKS,
         handover::CHECKS,
         leftovers::CHECKS,
+        remains::CHECKS,
         mesh_config::CHECKS,
         policy::CHECKS,
         injection::CHECKS,
@@ -73,6 +82,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         sync::CHECKS,
         rejections::CHECKS,
         pod_settings::CHECKS,
+        placement::CHECKS,
+        network::CHECKS,
         ingress::CHECKS,
         capacity::CHECKS,
         telemetry::CHECKS,
@@ -173,6 +184,16 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
     // What the application holds, the proxy cannot listen on.
     Cause { cause: "PRX06", effect: "PRX11", by: KeyKind::Workload },
+    // What a second Istio left when it went, beside its webhooks.
+    Cause { cause: "CON01", effect: "CON10", by: KeyKind::Namespace },
+    Cause { cause: "CON01", effect: "CON04", by: KeyKind::Namespace },
+    Cause { cause: "ENV04", effect: "CON04", by: KeyKind::Object },
+    // Open Service Mesh is there: namespaces are still in it.
+    Cause { cause: "CON02", effect: "INJ12", by: KeyKind::Webhook },
+    // A webhook that nobody answers refuses the gateways.
+    Cause { cause: "WHK08", effect: "WHK05", by: KeyKind::Webhook },
+    // A proxy that cannot reach istiod does not become ready.
+    Cause { cause: "CON08", effect: "PRX04", by: KeyKind::Workload },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.

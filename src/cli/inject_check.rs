@@ -59,9 +59,10 @@ pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST];
 /// read besides would only cost time and rights.
 #[must_use]
 pub fn is_about_injection(check: &Check) -> bool {
-    const OTHERS: [&str; 23] = [
+    const OTHERS: [&str; 28] = [
         "CP02", "CP07", "CP08", "CP09", "UPG05", "UPG06", "UPG07", "UPG08", "UPG09", "UPG10", "UPG11", "PRX01",
-        "PRX03", "PRX05", "PRX06", "PRX09", "PRX10", "PRX11", "PRX12", "PRX13", "WHK05", "WHK06", "INJ06",
+        "PRX03", "PRX05", "PRX06", "PRX09", "PRX10", "PRX11", "PRX12", "PRX13", "WHK05", "WHK06", "INJ06", "CON02",
+        "CON03", "CON06", "CON07", "CON10",
     ];
     let area = matches!(
         check.area,
@@ -73,7 +74,7 @@ pub fn is_about_injection(check: &Check) -> bool {
             | Area::Proxies
             | Area::Conflicts
     );
-    area && !OTHERS.contains(&check.code) && !crate::checks::is_of_one_proxy(check)
+    area && !OTHERS.contains(&check.code) && super::status::is_of_status(check)
 }
 
 /// Which workloads are asked about.

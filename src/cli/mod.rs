@@ -2,6 +2,7 @@
 
 mod args;
 mod capture;
+mod conflicts;
 mod exit;
 mod explain;
 mod generate;
@@ -44,6 +45,7 @@ enum Command {
     #[command(visible_alias = "pc")]
     ProxyConfig(proxy_config::ProxyConfigArgs),
     ProxyStatus(proxy_status::ProxyStatusArgs),
+    Conflicts(conflicts::ConflictsArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -96,6 +98,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::InjectCheck(args) => inject_check::run(connection, &args),
         Command::ProxyConfig(args) => proxy_config::run(connection, &args),
         Command::ProxyStatus(args) => proxy_status::run(connection, &args),
+        Command::Conflicts(args) => conflicts::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

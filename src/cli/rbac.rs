@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{inject_check, proxy_status, session, status, ui};
+use super::{conflicts, inject_check, proxy_status, session, status, ui};
 use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
@@ -46,6 +46,7 @@ enum For {
     Status,
     InjectCheck,
     ProxyStatus,
+    Conflicts,
     Capture,
 }
 
@@ -79,9 +80,11 @@ fn subject(text: &str) -> Result<Subject, String> {
 /// Runs `rbac`.
 pub fn run(args: &RbacArgs) -> Exit {
     let usual = |check: &Check| match args.command {
+        For::Status => status::is_of_status(check),
         For::InjectCheck => inject_check::is_about_injection(check),
         For::ProxyStatus => proxy_status::is_about_sync(check),
-        For::Status | For::Capture => true,
+        For::Conflicts => conflicts::is_about_conflicts(check),
+        For::Capture => true,
     };
     let selected = match session::select(&args.only, &args.skip, &usual) {
         Ok(selected) => selected,
@@ -94,6 +97,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => session::needs(status::VIEW, &selected),
         For::InjectCheck => session::needs(inject_check::VIEW, &selected),
         For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
+        For::Conflicts => session::needs(conflicts::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
@@ -102,6 +106,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => "kubectl-asm-status",
         For::InjectCheck => "kubectl-asm-inject-check",
         For::ProxyStatus => "kubectl-asm-proxy-status",
+        For::Conflicts => "kubectl-asm-conflicts",
         For::Capture => "kubectl-asm-capture",
     };
     let objects = objects(name, &rights, &args.to);

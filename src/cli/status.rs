@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
+use crate::engine::Check;
 use crate::engine::lens::{BLAST, REVISIONS, World};
 use crate::mesh::control_plane::tags;
 use crate::mesh::injection::REV;
@@ -37,6 +38,12 @@ pub struct StatusArgs {
 /// What its view needs besides the checks.
 pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
 
+/// All checks but those that look into one proxy, or read what only `conflicts` is worth reading for.
+#[must_use]
+pub fn is_of_status(check: &Check) -> bool {
+    !crate::checks::is_of_one_proxy(check) && !super::conflicts::is_only_here(check)
+}
+
 /// Runs `status`.
 pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
     let job = Job {
@@ -45,7 +52,7 @@ pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
         view: &|world, _| View::Status(view(world)),
         refuse: &|_| None,
         concerns: &|_, _| true,
-        checks: &|check| !crate::checks::is_of_one_proxy(check),
+        checks: &is_of_status,
         grace: crate::mesh::sync::GRACE,
     };
     session::judge(connection, &args.scope, &args.report, &job).0

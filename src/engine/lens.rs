@@ -256,6 +256,13 @@ impl<'a> Lens<'a> {
         Ok(&self.world.sync)
     }
 
+    /// Workloads as far as they could be read, for remedies and counts.
+    #[must_use]
+    pub fn known_workloads(&self) -> &'a [Workload<'a>] {
+        self.touched.borrow_mut().extend(BLAST);
+        &self.world.workloads
+    }
+
     /// Injecting webhooks.
     ///
     /// # Errors

@@ -40,10 +40,11 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
     let mut outcomes = Vec::new();
     let installed = world.is_installed() != Some(false);
     for check in checks {
-        // Without the add-on nothing of the mesh is there to be judged; what is left of it is the environment's story.
-        if !installed && check.area != Area::Environment {
-            let status = Status::NotApplicable("the add-on is not installed here".to_owned());
-            outcomes.push(Outcome { code: check.code, status, examined: 0 });
+        // Without the add-on nothing of the mesh is there to be judged; what is left of it is the story of the environment,
+        // or of those who exclude it.
+        let absent = || Status::NotApplicable("the add-on is not installed here".to_owned());
+        if !installed && !matches!(check.area, Area::Environment | Area::Conflicts) {
+            outcomes.push(Outcome { code: check.code, status: absent(), examined: 0 });
             continue;
         }
         let lens = Lens::new(world);
@@ -54,6 +55,9 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
                 (Status::Errored("the check broke; its code is at fault, not the cluster".to_owned()), 0, Vec::new())
             }
             Ok(Err(missing)) => (unavailable(&missing), 0, Vec::new()),
+            Ok(Ok(verdict)) if !installed && verdict.examined == 0 && check.area == Area::Conflicts => {
+                (absent(), 0, Vec::new())
+            }
             Ok(Ok(verdict)) => judge(world, check, verdict),
         };
         findings.extend(found);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::webhook::ServiceRef;
 use crate::model::{Webhook, WebhookConfiguration};
 use crate::snapshot::{Section, Snapshot};
-use crate::sources::SYSTEM_NAMESPACE;
+use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
 
 /// Entry names of Istio's injector end like this in every version and revision.
 const INJECTOR_SUFFIX: &str = ".sidecar-injector.istio.io";
@@ -95,6 +95,42 @@ pub fn foreign_services(snapshot: &Snapshot) -> BTreeSet<ServiceRef> {
         .filter_map(service_of)
         .filter(|service| service.namespace != SYSTEM_NAMESPACE && !service.name.is_empty())
         .collect()
+}
+
+/// The add-on's namespaces whose pods other products' webhooks may refuse.
+pub const GUARDED: [&str; 2] = [SYSTEM_NAMESPACE, INGRESS_NAMESPACE];
+
+/// Entries of other products that refuse the pods of the add-on's namespaces when nobody answers: their configuration, the
+/// entry, and those namespaces.
+#[must_use]
+pub fn gatekeepers(snapshot: &Snapshot) -> Vec<(&WebhookConfiguration, &Webhook, Vec<&str>)> {
+    let namespaces = snapshot.namespaces.items().unwrap_or_default();
+    let guarded: Vec<_> = namespaces.iter().filter(|ns| GUARDED.contains(&ns.metadata.name.as_str())).collect();
+    let sections = [&snapshot.mutating_webhooks, &snapshot.validating_webhooks];
+    let all = sections.into_iter().flat_map(|section| section.items().unwrap_or_default());
+    all.flat_map(|configuration| configuration.webhooks.iter().map(move |entry| (configuration, entry)))
+        .filter(|(_, entry)| {
+            // Conditions and labels of pods decide too: only what cannot but take every pod in counts.
+            entry.fails_closed()
+                && entry.sees_pod_creation()
+                && !entry.name.ends_with(".istio.io")
+                && entry.match_conditions.is_empty()
+                && entry.object_selector.is_empty()
+        })
+        .filter_map(|(configuration, entry)| {
+            let takes =
+                |ns: &&&crate::model::Namespace| entry.namespace_selector.matches(&ns.metadata.labels) == Some(true);
+            let taken: Vec<&str> = guarded.iter().filter(takes).map(|ns| ns.metadata.name.as_str()).collect();
+            (!taken.is_empty()).then_some((configuration, entry, taken))
+        })
+        .collect()
+}
+
+/// The Services that such entries call.
+#[must_use]
+pub fn gatekeepers_services(snapshot: &Snapshot) -> BTreeSet<ServiceRef> {
+    let called = gatekeepers(snapshot).into_iter().filter_map(|(_, entry, _)| entry.client_config.service.clone());
+    called.filter(|service| !service.name.is_empty() && !service.namespace.is_empty()).collect()
 }
 
 /// Namespace and name of the injector ConfigMaps that installations outside the add-on's namespace read.

@@ -1,5 +1,6 @@
 //! The report: versioned data, the only thing that renderers see, and one renderer per file.
 
+pub mod conflicts;
 pub mod document;
 mod inventory;
 pub mod proxy_config;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap, wrap_after};
-use super::view::{InjectView, StatusView, View, WorkloadView};
-use super::{ErrorDocument, OutcomeStatus, inventory, proxy_config};
+use super::view::{InjectView, View, WorkloadView};
+use super::{ErrorDocument, OutcomeStatus, conflicts, inventory, proxy_config};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
 
 /// Consequences shown under a cause, and steps of a remedy; JSON has all.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 10;
 /// Sources without which workloads may be missing from a table.
 const WORKLOAD_SOURCES: [&str; 7] =
     ["pods", "replicaSets", "deployments", "statefulSets", "daemonSets", "jobs", "cronJobs"];
@@ -22,7 +22,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
     let mut out = String::new();
     match &report.view {
         View::Status(view) => {
-            out.push_str(&header(report, Some(view), style));
+            out.push_str(&header(report, installed(&report.view), style));
             out.push('\n');
             out.push_str(&inventory::render(view, style, wide));
         }
@@ -37,11 +37,20 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push_str(&proxy_config::render(view, style, wide));
         }
         View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, style, wide)),
+        View::Conflicts(view) => {
+            out.push_str(&header(report, installed(&report.view), style));
+            out.push('\n');
+            out.push_str(&conflicts::head(view, style, wide));
+        }
         View::None(_) => out.push_str(&header(report, None, style)),
     }
     for finding in &report.findings {
         out.push('\n');
         block(finding, style, wide, &mut out);
+    }
+    if let View::Conflicts(view) = &report.view {
+        out.push('\n');
+        out.push_str(&conflicts::tail(view, style, wide));
     }
     out.push('\n');
     footer(report, style, wide, &mut out);
@@ -61,7 +70,7 @@ pub fn verdict_words(report: &Report) -> String {
     let undone = summary.checks.not_checked + summary.checks.errored;
     if words.is_empty() {
         // An add-on that is not there is not well, and neither is what nobody looked at.
-        let absent = matches!(&report.view, View::Status(view) if view.revisions.as_deref() == Some(&[]));
+        let absent = installed(&report.view).is_some_and(|revisions| revisions.is_empty());
         let looked = summary.checks.passed + summary.checks.failed > 0;
         words.push(
             match (undone, summary.infos) {
@@ -81,11 +90,23 @@ pub fn verdict_words(report: &Report) -> String {
     words.join(", ")
 }
 
-fn plural(number: usize, noun: &str) -> String {
+pub(super) fn plural(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
+/// The add-on's revisions that a view tells of; none when they could not be read, or when it does not look at them.
+fn installed(view: &View) -> Option<Vec<String>> {
+    match view {
+        View::Status(view) => view.revisions.as_ref().map(|revisions| {
+            let version = |r: &super::view::RevisionView| r.version.as_ref().map(|v| format!("{} ({v})", r.name));
+            revisions.iter().map(|revision| version(revision).unwrap_or_else(|| revision.name.clone())).collect()
+        }),
+        View::Conflicts(view) => view.revisions.clone(),
+        View::Inject(_) | View::ProxyConfig(_) | View::ProxyStatus(_) | View::None(_) => None,
+    }
+}
+
+fn header(report: &Report, revisions: Option<Vec<String>>, style: Style) -> String {
     let origin = &report.origin;
     let place = match (origin.kind, &origin.context) {
         (OriginKind::Demo, _) => "demo".to_owned(),
@@ -104,16 +125,10 @@ fn header(report: &Report, view: Option<&StatusView>, style: Style) -> String {
         ));
     }
     left.push_str("  add-on");
-    match view.and_then(|view| view.revisions.as_ref()) {
+    match revisions {
         None => left.push_str(": cannot tell"),
         Some(revisions) if revisions.is_empty() => left.push_str(": not installed here"),
-        Some(revisions) => {
-            let names: Vec<String> = revisions
-                .iter()
-                .map(|r| r.version.as_ref().map_or_else(|| r.name.clone(), |v| format!("{} ({v})", r.name)))
-                .collect();
-            left.push_str(&format!(" {}", printable(&names.join(", "))));
-        }
+        Some(revisions) => left.push_str(&format!(" {}", printable(&revisions.join(", ")))),
     }
     if origin.kind == OriginKind::Bundle
         && let Some(time) = origin.captured_at
@@ -224,7 +239,7 @@ fn proof(evidence: &Evidence) -> String {
     )
 }
 
-fn push_step(step: &Step, style: Style, out: &mut String) {
+pub(super) fn push_step(step: &Step, style: Style, out: &mut String) {
     if !step.text.is_empty() {
         out.push_str(&style.dim(&format!("    # {}\n", printable(&step.text))));
     }

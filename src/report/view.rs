@@ -18,6 +18,8 @@ pub enum View {
     ProxyConfig(Box<ProxyConfigView>),
     /// `proxy-status`.
     ProxyStatus(ProxyStatusView),
+    /// `conflicts`.
+    Conflicts(super::conflicts::ConflictsView),
     /// Nothing, such as after an error.
     None(NoView),
 }

@@ -12,9 +12,9 @@ pub use fault::{Fault, FaultKind, Need};
 
 use crate::model::envoy::ProxyAnswers;
 use crate::model::{
-    Autoscaler, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway, MetaOnly,
-    Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry,
-    WebhookConfiguration, XdsRecord,
+    Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
+    MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
+    ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -129,6 +129,42 @@ pub enum SourceId {
     Xds,
     /// What one proxy says about its own configuration: read by the command that is about one proxy, and by no other.
     ProxyAnswers,
+    /// Services that carry Istio's component label, metadata only; so do the next seven.
+    ComponentServices,
+    /// ConfigMaps that carry it.
+    ComponentConfigMaps,
+    /// Secrets that carry it.
+    ComponentSecrets,
+    /// ServiceAccounts that carry it.
+    ComponentServiceAccounts,
+    /// Roles that carry it.
+    ComponentRoles,
+    /// RoleBindings that carry it.
+    ComponentRoleBindings,
+    /// PodDisruptionBudgets that carry it.
+    ComponentDisruptionBudgets,
+    /// HorizontalPodAutoscalers that carry it.
+    ComponentAutoscalers,
+    /// Network attachments of Istio's CNI plugin, metadata only.
+    NetworkAttachments,
+    /// ClusterRoles, metadata only.
+    ClusterRoles,
+    /// ClusterRoleBindings, metadata only.
+    ClusterRoleBindings,
+    /// Custom resource definitions, metadata only: whose they are.
+    Definitions,
+    /// GatewayClasses, metadata only.
+    GatewayClasses,
+    /// NetworkPolicies of the examined namespaces.
+    NetworkPolicies,
+    /// CiliumNetworkPolicies of the examined namespaces.
+    CiliumPolicies,
+    /// CiliumClusterwideNetworkPolicies.
+    CiliumClusterPolicies,
+    /// Services behind other products' webhooks that refuse the add-on's pods when they do not answer.
+    AdmissionServices,
+    /// EndpointSlices of those Services.
+    AdmissionEndpoints,
 }
 
 impl SourceId {
@@ -429,4 +465,40 @@ pub struct Snapshot {
     pub xds: Section<XdsRecord>,
     /// See [`SourceId::ProxyAnswers`].
     pub proxy_answers: Section<ProxyAnswers>,
+    /// See [`SourceId::ComponentServices`].
+    pub component_services: Section<MetaOnly>,
+    /// See [`SourceId::ComponentConfigMaps`].
+    pub component_config_maps: Section<MetaOnly>,
+    /// See [`SourceId::ComponentSecrets`].
+    pub component_secrets: Section<MetaOnly>,
+    /// See [`SourceId::ComponentServiceAccounts`].
+    pub component_service_accounts: Section<MetaOnly>,
+    /// See [`SourceId::ComponentRoles`].
+    pub component_roles: Section<MetaOnly>,
+    /// See [`SourceId::ComponentRoleBindings`].
+    pub component_role_bindings: Section<MetaOnly>,
+    /// See [`SourceId::ComponentDisruptionBudgets`].
+    pub component_disruption_budgets: Section<MetaOnly>,
+    /// See [`SourceId::ComponentAutoscalers`].
+    pub component_autoscalers: Section<MetaOnly>,
+    /// See [`SourceId::NetworkAttachments`].
+    pub network_attachments: Section<MetaOnly>,
+    /// See [`SourceId::ClusterRoles`].
+    pub cluster_roles: Section<MetaOnly>,
+    /// See [`SourceId::ClusterRoleBindings`].
+    pub cluster_role_bindings: Section<MetaOnly>,
+    /// See [`SourceId::Definitions`].
+    pub definitions: Section<MetaOnly>,
+    /// See [`SourceId::GatewayClasses`].
+    pub gateway_classes: Section<MetaOnly>,
+    /// See [`SourceId::NetworkPolicies`].
+    pub network_policies: Section<NetworkPolicy>,
+    /// See [`SourceId::CiliumPolicies`].
+    pub cilium_policies: Section<CiliumPolicy>,
+    /// See [`SourceId::CiliumClusterPolicies`].
+    pub cilium_cluster_policies: Section<CiliumPolicy>,
+    /// See [`SourceId::AdmissionServices`].
+    pub admission_services: Section<Service>,
+    /// See [`SourceId::AdmissionEndpoints`].
+    pub admission_endpoints: Section<EndpointSlice>,
 }

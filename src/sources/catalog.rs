@@ -1,21 +1,22 @@
 //! The list of sources.
 
 use super::{
-    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, new_collector,
+    FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, component,
+    new_collector,
 };
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
 use crate::model::envoy::ProxyAnswers;
 use crate::model::{
-    Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
-    KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
-    Telemetry, WebhookConfiguration, XdsRecord,
+    Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
+    Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
+    Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
 const POD_PORTS: Api = Api { group: "", version: "v1", resource: "pods/portforward" };
-const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
+pub(super) const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
 const CONFIG_MAPS: Api = Api { group: "", version: "v1", resource: "configmaps" };
 const EVENTS: Api = Api { group: "", version: "v1", resource: "events" };
 const NAMESPACES: Api = Api { group: "", version: "v1", resource: "namespaces" };
@@ -25,7 +26,7 @@ const STATEFUL_SETS: Api = Api { group: "apps", version: "v1", resource: "statef
 const DAEMON_SETS: Api = Api { group: "apps", version: "v1", resource: "daemonsets" };
 const JOBS: Api = Api { group: "batch", version: "v1", resource: "jobs" };
 const CRON_JOBS: Api = Api { group: "batch", version: "v1", resource: "cronjobs" };
-const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
+pub(super) const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
 const MUTATING_WEBHOOKS: Api =
     Api { group: "admissionregistration.k8s.io", version: "v1", resource: "mutatingwebhookconfigurations" };
 const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
@@ -123,6 +124,30 @@ macro_rules! controller {
             Some(controller_meta)
         )
     };
+}
+
+/// Parts of Istio of one kind, metadata only.
+macro_rules! component {
+    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
+        object!(
+            $id,
+            MetaOnly,
+            $resource,
+            Reach::OrElse(|| component::everywhere($api), |scope: &Scope| component::in_scope($api, scope)),
+            $field
+        )
+    };
+}
+
+/// Cluster-wide objects of one kind, metadata only.
+macro_rules! cluster_metadata {
+    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
+        object!($id, MetaOnly, $resource, Reach::Fixed(|| vec![component::metadata($api)]), $field)
+    };
+}
+
+fn cilium_meta(policy: &CiliumPolicy) -> &Meta {
+    &policy.metadata
 }
 
 fn controller_meta(controller: &Controller) -> &Meta {
@@ -556,5 +581,88 @@ pub static SOURCES: &[Source] = &[
         proxy_answers,
         ProxyAnswers::decode,
         Some(|answers: &ProxyAnswers| &answers.metadata)
+    ),
+    component!(ComponentServices, "services", SERVICES, component_services),
+    component!(ComponentConfigMaps, "configmaps", CONFIG_MAPS, component_config_maps),
+    component!(ComponentSecrets, "secrets", SECRETS, component_secrets),
+    component!(ComponentServiceAccounts, "serviceaccounts", component::SERVICE_ACCOUNTS, component_service_accounts),
+    component!(ComponentRoles, "roles.rbac.authorization.k8s.io", component::ROLES, component_roles),
+    component!(
+        ComponentRoleBindings,
+        "rolebindings.rbac.authorization.k8s.io",
+        component::ROLE_BINDINGS,
+        component_role_bindings
+    ),
+    component!(
+        ComponentDisruptionBudgets,
+        "poddisruptionbudgets.policy",
+        DISRUPTION_BUDGETS,
+        component_disruption_budgets
+    ),
+    component!(ComponentAutoscalers, "horizontalpodautoscalers.autoscaling", AUTOSCALERS, component_autoscalers),
+    component!(
+        NetworkAttachments,
+        "network-attachment-definitions.k8s.cni.cncf.io",
+        component::NETWORK_ATTACHMENTS,
+        network_attachments
+    ),
+    cluster_metadata!(ClusterRoles, "clusterroles.rbac.authorization.k8s.io", component::CLUSTER_ROLES, cluster_roles),
+    cluster_metadata!(
+        ClusterRoleBindings,
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        component::CLUSTER_ROLE_BINDINGS,
+        cluster_role_bindings
+    ),
+    cluster_metadata!(Definitions, "customresourcedefinitions.apiextensions.k8s.io", CRDS, definitions),
+    cluster_metadata!(
+        GatewayClasses,
+        "gatewayclasses.gateway.networking.k8s.io",
+        component::GATEWAY_CLASSES,
+        gateway_classes
+    ),
+    object!(
+        NetworkPolicies,
+        NetworkPolicy,
+        "networkpolicies.networking.k8s.io",
+        plain(component::NETWORK_POLICIES),
+        network_policies
+    ),
+    source!(
+        CiliumPolicies,
+        "ciliumnetworkpolicies.cilium.io",
+        plain(component::CILIUM_POLICIES),
+        cilium_policies,
+        CiliumPolicy::decode,
+        Some(cilium_meta)
+    ),
+    source!(
+        CiliumClusterPolicies,
+        "ciliumclusterwidenetworkpolicies.cilium.io",
+        Reach::Fixed(|| vec![list(component::CILIUM_CLUSTER_POLICIES, None, None)]),
+        cilium_cluster_policies,
+        CiliumPolicy::decode,
+        Some(cilium_meta)
+    ),
+    object!(
+        AdmissionServices,
+        Service,
+        "services",
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks, SourceId::ValidatingWebhooks, SourceId::Namespaces],
+            component::admission_services,
+            &[FollowRight { verb: "get", api: SERVICES, place: Place::Webhooks }]
+        ),
+        admission_services
+    ),
+    object!(
+        AdmissionEndpoints,
+        EndpointSlice,
+        "endpointslices.discovery.k8s.io",
+        Reach::Follows(
+            &[SourceId::MutatingWebhooks, SourceId::ValidatingWebhooks, SourceId::Namespaces],
+            component::admission_endpoints,
+            &[FollowRight { verb: "list", api: ENDPOINT_SLICES, place: Place::Webhooks }]
+        ),
+        admission_endpoints
     ),
 ];

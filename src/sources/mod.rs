@@ -4,6 +4,7 @@
 
 mod catalog;
 pub mod collect;
+mod component;
 pub mod rights;
 pub mod xds;
 

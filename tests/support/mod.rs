@@ -248,6 +248,16 @@ fn resource(kind: &str) -> &'static str {
         "AuthorizationPolicy" => "authorizationpolicies",
         "RequestAuthentication" => "requestauthentications",
         xds::KIND => "",
+        "ServiceAccount" => "serviceaccounts",
+        "Role" => "roles",
+        "RoleBinding" => "rolebindings",
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "NetworkAttachmentDefinition" => "network-attachment-definitions",
+        "NetworkPolicy" => "networkpolicies",
+        "CiliumNetworkPolicy" => "ciliumnetworkpolicies",
+        "CiliumClusterwideNetworkPolicy" => "ciliumclusterwidenetworkpolicies",
+        "GatewayClass" => "gatewayclasses",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
