@@ -481,11 +481,7 @@ fn read_line(data: &mut impl BufRead, line: &mut Vec<u8>, cap: usize, source: &S
     line.clear();
     let count = data.take(cap as u64 + 1).read_until(b'\n', line).map_err(damaged)?;
     if line.pop_if(|byte| *byte == b'\n').is_none() && count > cap {
-        return Err(BundleError::TooLarge(format!(
-            "a line of {} is longer than {}",
-            source.file(),
-            size(cap as u64)
-        )));
+        return Err(BundleError::TooLarge(format!("a line of {} is longer than {}", source.file(), size(cap as u64))));
     }
     Ok(count > 0)
 }
