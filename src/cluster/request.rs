@@ -183,11 +183,15 @@ fn date(headers: &HeaderMap) -> Option<i64> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(jiff::Timestamp::as_second)
 }
 
+/// Bytes as they came from the connection.
+type Raw = <Body as http_body::Body>::Data;
+
 /// A body on its way, decompressed piece by piece.
 pub(super) struct Incoming<'a> {
     shared: &'a Shared,
     body: Body,
     gunzip: Option<GzDecoder<Vec<u8>>>,
+    raw: Raw,
     piece: Vec<u8>,
     ended: bool,
 }
@@ -201,12 +205,15 @@ impl<'a> Incoming<'a> {
                 return Err(Fault::new(FaultKind::Malformed, "the answer is compressed in a way nobody asked for"));
             }
         };
-        Ok(Self { shared, body: response.into_body(), gunzip, piece: Vec::new(), ended: false })
+        Ok(Self { shared, body: response.into_body(), gunzip, raw: Raw::new(), piece: Vec::new(), ended: false })
     }
 
     /// The next bytes; none at the regular end.
     pub(super) async fn piece(&mut self) -> Result<Option<&[u8]>, Fault> {
         while !self.ended {
+            // Given back first: the connection can use the room again for what comes next.
+            self.raw = Raw::new();
+            self.piece.clear();
             let frame = limited(self.shared.idle, self.body.frame()).await.map_err(|_| silent(self.shared))?;
             let bytes = match frame {
                 Some(frame) => match frame.map_err(|error| fault::from_body(&error, &self.shared.info))?.into_data() {
@@ -217,7 +224,6 @@ impl<'a> Incoming<'a> {
                     self.ended = true;
                     if let Some(gunzip) = &mut self.gunzip {
                         gunzip.try_finish().map_err(|_| cut())?;
-                        self.piece.clear();
                         std::mem::swap(&mut self.piece, gunzip.get_mut());
                         return Ok(if self.piece.is_empty() { None } else { Some(&self.piece) });
                     }
@@ -225,18 +231,17 @@ impl<'a> Incoming<'a> {
                 }
             };
             self.shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            self.piece.clear();
-            match &mut self.gunzip {
-                None => self.piece.extend_from_slice(&bytes),
-                Some(gunzip) => {
-                    gunzip.write_all(&bytes).map_err(|_| {
-                        Fault::new(FaultKind::Malformed, "the compressed answer cannot be decompressed")
-                    })?;
-                    std::mem::swap(&mut self.piece, gunzip.get_mut());
+            if let Some(gunzip) = &mut self.gunzip {
+                gunzip.write_all(&bytes).map_err(|_| {
+                    Fault::new(FaultKind::Malformed, "the compressed answer cannot be decompressed")
+                })?;
+                std::mem::swap(&mut self.piece, gunzip.get_mut());
+                if !self.piece.is_empty() {
+                    return Ok(Some(&self.piece));
                 }
-            }
-            if !self.piece.is_empty() {
-                return Ok(Some(&self.piece));
+            } else if !bytes.is_empty() {
+                self.raw = bytes;
+                return Ok(Some(&self.raw));
             }
         }
         Ok(None)

@@ -133,9 +133,14 @@ impl InjectorConfig {
             }
             _ => return Err("key config does not parse".to_owned()),
         };
-        let values: RawValues = match map.data.get("values") {
-            Some(text) => serde_json::from_str(text).map_err(|_| "key values does not parse")?,
+        // By way of JSON as well: what is skipped while reading is looked at less closely than what is kept, and redaction
+        // has to keep everything.
+        let values: RawValues = match map.data.get("values").map(|text| serde_json::from_str(text)) {
             None => RawValues::default(),
+            Some(Ok(object @ serde_json::Value::Object(_))) => {
+                serde_json::from_value(object).map_err(|_| "key values does not parse")?
+            }
+            Some(_) => return Err("key values does not parse".to_owned()),
         };
         Ok(Self {
             policy: raw.policy,
@@ -213,5 +218,8 @@ mod tests {
     #[test]
     fn broken_text_is_an_error_not_a_default() {
         assert!(InjectorConfig::parse(&map("policy: [", "{}")).is_err());
+        for values in ["{", "[]", "null", r#"{"revision":"\ud800"}"#, r#"{"other":1e999}"#] {
+            assert!(InjectorConfig::parse(&map("policy: enabled", values)).is_err(), "{values}");
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::text::Text;
 use super::{compact, nullable};
 
 /// Annotations whose keys contain one of these are kept; the rest is dropped while decoding, because annotations are
@@ -85,16 +86,49 @@ pub struct OwnerRef {
 
 /// A time that cannot be read counts as absent: one odd timestamp must not cost the object.
 pub(crate) fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Time {
-        Text(String),
-        Other(IgnoredAny),
+    struct Time;
+    impl<'de> Visitor<'de> for Time {
+        type Value = Option<Timestamp>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.parse().ok())
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
     }
-    Ok(match Option::<Time>::deserialize(deserializer)? {
-        Some(Time::Text(text)) => text.parse().ok(),
-        Some(Time::Other(_)) | None => None,
-    })
+    deserializer.deserialize_any(Time)
 }
 
 fn kept_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StringMap, D::Error> {
@@ -112,7 +146,7 @@ fn kept_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StringMap, A::Error> {
             let mut kept = Vec::new();
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(key) = map.next_key::<Text<'de>>()? {
                 if KEPT_ANNOTATIONS.iter().any(|part| key.contains(part)) {
                     kept.push((key.into_owned(), map.next_value()?));
                 } else {
@@ -131,9 +165,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_text_that_is_a_time_counts_as_one() {
+        for (json, known) in [
+            (r#""2026-07-15T12:00:00Z""#, true),
+            (r#""2026-07-15T14:00:00.5+02:00""#, true),
+            (r#""""#, false),
+            ("null", false),
+            ("1784116800", false),
+            ("-1", false),
+            ("1.5", false),
+            ("true", false),
+            ("[1,[2]]", false),
+            (r#"{"seconds":{"is":1}}"#, false),
+        ] {
+            let meta: Meta = serde_json::from_str(&format!(r#"{{"creationTimestamp":{json},"name":"a"}}"#)).unwrap();
+            assert_eq!((meta.creation_timestamp.is_some(), meta.name.as_str()), (known, "a"), "{json}");
+        }
+    }
+
+    #[test]
     fn nulls_odd_times_and_foreign_annotations_cost_nothing() {
         let meta: Meta = serde_json::from_str(
-            r#"{"name":"a","labels":null,"creationTimestamp":"yesterday","deletionTimestamp":12,"ownerReferences":null,"newField":{"x":1},
+            r#"{"name":"a","labels":null,"creationTimestamp":"yesterday","deletionTimestamp":{"at":[12]},"ownerReferences":null,"newField":{"x":1},
                 "annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","sidecar.istio.io/inject":"false"}}"#,
         )
         .unwrap();

@@ -19,6 +19,7 @@ pub mod scaling;
 pub mod selector;
 pub mod service;
 pub mod string_map;
+pub(crate) mod text;
 pub mod webhook;
 pub mod xds;
 pub mod yaml;
@@ -38,6 +39,10 @@ pub use service::{EndpointSlice, Service};
 pub use webhook::{Webhook, WebhookConfiguration};
 pub use xds::XdsRecord;
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Reads `null` as the type's default.
@@ -59,6 +64,45 @@ where
     let mut list = Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default();
     list.shrink_to_fit();
     Ok(list)
+}
+
+/// Reads a list, `null` as an empty one, and keeps of each element what `keep` makes of it: where most is dropped, it need
+/// not be held first.
+pub(crate) fn kept<'de, D, E, T>(deserializer: D, keep: fn(E) -> Option<T>) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    E: Deserialize<'de>,
+{
+    struct Reader<E, T>(fn(E) -> Option<T>, PhantomData<T>);
+    impl<'de, E: Deserialize<'de>, T> Visitor<'de> for Reader<E, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list or null")
+        }
+
+        fn visit_none<X>(self) -> Result<Vec<T>, X> {
+            Ok(Vec::new())
+        }
+
+        fn visit_unit<X>(self) -> Result<Vec<T>, X> {
+            Ok(Vec::new())
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+            deserializer.deserialize_seq(self)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                list.extend((self.0)(element));
+            }
+            list.shrink_to_fit();
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_option(Reader(keep, PhantomData))
 }
 
 /// An object of which only the metadata matters (ReplicaSets, Namespaces, custom resource definitions).

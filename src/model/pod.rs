@@ -1,6 +1,5 @@
 //! Pods and pod templates.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -8,7 +7,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::meta::lenient_time;
-use super::{Meta, Resources, compact, nullable};
+use super::text::Text;
+use super::{Meta, Resources, compact, kept, nullable};
 
 /// Environment variables whose values verdicts need; all others are dropped while decoding.
 pub const KEPT_ENV: [&str; 5] =
@@ -284,9 +284,9 @@ fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Environment, D
     #[derive(Deserialize)]
     struct Raw<'a> {
         #[serde(default, borrow)]
-        name: Option<Cow<'a, str>>,
+        name: Option<Text<'a>>,
         #[serde(default, borrow)]
-        value: Option<Cow<'a, str>>,
+        value: Option<Text<'a>>,
     }
     struct Kept;
     impl<'de> Visitor<'de> for Kept {
@@ -306,7 +306,7 @@ fn kept_env<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Environment, D
                 let name = raw.name.as_deref().unwrap_or_default();
                 env.has_http_proxy |= PROXY_ENV.iter().any(|proxy| proxy.eq_ignore_ascii_case(name));
                 if let (Some(name), Some(value)) = (raw.name, raw.value)
-                    && KEPT_ENV.contains(&name.as_ref())
+                    && KEPT_ENV.contains(&&*name)
                 {
                     env.kept.push(EnvVar { name: name.into_owned(), value: value.into_owned() });
                 }
@@ -321,7 +321,7 @@ fn secret_store_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     #[derive(Deserialize)]
     struct Raw<'a> {
         #[serde(default, borrow)]
-        name: Option<Cow<'a, str>>,
+        name: Option<Text<'a>>,
         #[serde(default, borrow)]
         csi: Option<Csi<'a>>,
     }
@@ -329,7 +329,7 @@ fn secret_store_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     #[serde(rename_all = "camelCase")]
     struct Csi<'a> {
         #[serde(default, borrow)]
-        driver: Option<Cow<'a, str>>,
+        driver: Option<Text<'a>>,
         #[serde(default)]
         volume_attributes: Option<Attributes>,
     }
@@ -374,10 +374,33 @@ fn secret_store_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
 }
 
 fn kept_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
-    let mut conditions = Option::<Vec<Condition>>::deserialize(deserializer)?.unwrap_or_default();
-    conditions.retain(|condition| KEPT_CONDITIONS.contains(&condition.kind.as_str()));
-    conditions.shrink_to_fit();
-    Ok(conditions)
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Raw<'a> {
+        #[serde(default, rename = "type", borrow)]
+        kind: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        status: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        reason: Option<Text<'a>>,
+        #[serde(default, borrow)]
+        message: Option<Text<'a>>,
+        #[serde(default, deserialize_with = "lenient_time")]
+        last_transition_time: Option<Timestamp>,
+    }
+    fn owned(text: Option<Text<'_>>) -> String {
+        text.map(Text::into_owned).unwrap_or_default()
+    }
+    kept(deserializer, |raw: Raw<'de>| {
+        let kind = raw.kind.filter(|kind| KEPT_CONDITIONS.contains(&&**kind))?;
+        Some(Condition {
+            kind: kind.into_owned(),
+            status: owned(raw.status),
+            reason: owned(raw.reason),
+            message: owned(raw.message),
+            last_transition_time: raw.last_transition_time,
+        })
+    })
 }
 
 fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
@@ -387,11 +410,12 @@ fn port_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, 
         #[serde(default)]
         container_port: Option<i64>,
         #[serde(default, borrow)]
-        protocol: Option<Cow<'a, str>>,
+        protocol: Option<Text<'a>>,
     }
-    let ports = Option::<Vec<Port<'de>>>::deserialize(deserializer)?.unwrap_or_default();
-    let tcp = ports.into_iter().filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-    Ok(tcp.filter_map(|port| u16::try_from(port.container_port?).ok()).collect())
+    kept(deserializer, |port: Port<'de>| {
+        let is_tcp = port.protocol.is_none_or(|protocol| &*protocol == "TCP");
+        port.container_port.filter(|_| is_tcp).and_then(|port| u16::try_from(port).ok())
+    })
 }
 
 #[cfg(test)]

@@ -188,7 +188,19 @@ fn forget_variables(value: &mut Value) {
 
 /// A list where an object should stand is decoded as one whose fields come in order, which nobody sends; redaction drops it.
 fn lists_for_objects(value: &Value) -> bool {
-    const OBJECTS: [&str; 8] = ["metadata", "spec", "status", "template", "state", "jobTemplate", "waiting", "running"];
+    const OBJECTS: [&str; 11] = [
+        "metadata",
+        "spec",
+        "status",
+        "template",
+        "state",
+        "jobTemplate",
+        "waiting",
+        "running",
+        "nodeInfo",
+        "csi",
+        "volumeAttributes",
+    ];
     match value {
         Value::Array(list) => list.iter().any(|value| value.is_array() || lists_for_objects(value)),
         Value::Object(map) => map
