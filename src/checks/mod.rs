@@ -164,7 +164,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CA03", effect: "PRX12", by: KeyKind::Namespace },
     Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
     Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
-    // What the application holds, the proxy cannot listen on.
+    // What the application holds, the proxy cannot listen on: it rejects the listener, or does not start.
+    Cause { cause: "PRX06", effect: "PRX12", by: KeyKind::Workload },
     Cause { cause: "PRX06", effect: "PRX11", by: KeyKind::Workload },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
