@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::bundle::{Recorder, SourceRecorder};
 use crate::cluster::{Cluster, ListSink};
-use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Snapshot, SourceId, StateKind};
+use crate::mesh::sync::unlisted_pods;
+use crate::model::XdsRecord;
+use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Section, Snapshot, SourceId, StateKind};
 use crate::sources::collect::End;
 use crate::sources::{Collector, Reach, Request, SOURCES, Source, with_followed};
 
@@ -111,6 +113,13 @@ pub async fn gather(
         }
     }
     drop(running);
+    if !late && !snapshot.interrupted {
+        tokio::select! {
+            () = look_again(cluster, &mut snapshot, recorder.as_mut()) => {}
+            () = &mut deadline => {}
+            () = &mut stop => snapshot.interrupted = true,
+        }
+    }
     for source in SOURCES.iter().filter(|s| plan.sources.contains(&s.id) && !finished.contains(&s.id)) {
         let message = if late {
             format!("{} did not come before the time limit", source.resource)
@@ -137,6 +146,37 @@ pub async fn gather(
         captured_at: Some(cluster.server_date().unwrap_or_else(Timestamp::now)),
     };
     Gathered { snapshot, recorder }
+}
+
+/// How long a proxy takes that changes from one istiod to another: Envoy waits up to half a second before it connects
+/// anew.
+const RECONNECT: Duration = Duration::from_millis(1500);
+
+/// Asks istiods a second time where a proxy that should be connected is listed by none. Every half hour a connection is
+/// closed and made anew, by chance to another istiod: among thousands of proxies there is always one that is listed
+/// neither by the istiod it has left nor by the one it goes to. Only what was missing is taken from the second answer.
+async fn look_again(cluster: &Cluster, snapshot: &mut Snapshot, mut recorder: Option<&mut Recorder>) {
+    let now = cluster.server_date().unwrap_or_else(Timestamp::now);
+    let missing = unlisted_pods(snapshot, now);
+    if missing.is_empty() {
+        return;
+    }
+    tokio::time::sleep(RECONNECT).await;
+    let requests = crate::sources::xds::requests(snapshot);
+    let replies = requests.iter().map(|request| async move { (request, cluster.istiod(request).await) });
+    let replies = futures::future::join_all(replies).await;
+    let Section::Collected(section) = &mut snapshot.xds else { return };
+    for line in replies.into_iter().flat_map(|(request, reply)| crate::sources::xds::lines(request, reply).lines) {
+        let Ok(XdsRecord::Proxy(client)) = serde_json::from_slice(&line) else { continue };
+        let key = client.syncz.pod().map(|(pod, namespace)| (namespace.to_owned(), pod.to_owned()));
+        if !key.is_some_and(|key| missing.contains(&key)) {
+            continue;
+        }
+        if let Some(part) = recorder.as_mut().and_then(|recorder| recorder.kept(SourceId::Xds)) {
+            part.item(&line);
+        }
+        section.items.push(XdsRecord::Proxy(client));
+    }
 }
 
 fn is_ready(source: &Source, plan: &Plan, finished: &BTreeSet<SourceId>) -> bool {

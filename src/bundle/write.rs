@@ -34,6 +34,11 @@ impl Recorder {
         SourceRecorder { id, blocks: Vec::new(), open: Vec::new(), open_lines: 0, missing: Vec::new(), taken: 0 }
     }
 
+    /// What is kept of a source, for objects that come later.
+    pub fn kept(&mut self, id: SourceId) -> Option<&mut SourceRecorder> {
+        self.parts.get_mut(&id)
+    }
+
     /// Keeps what a source gave.
     pub fn keep(&mut self, id: SourceId, part: SourceRecorder) {
         self.parts.insert(id, part);

@@ -182,7 +182,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CA03", effect: "PRX12", by: KeyKind::Namespace },
     Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
     Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
-    // What the application holds, the proxy cannot listen on.
+    // What the application holds, the proxy cannot listen on: it rejects the listener, or does not start.
+    Cause { cause: "PRX06", effect: "PRX12", by: KeyKind::Workload },
     Cause { cause: "PRX06", effect: "PRX11", by: KeyKind::Workload },
     // What a second Istio left when it went, beside its webhooks.
     Cause { cause: "CON01", effect: "CON10", by: KeyKind::Namespace },

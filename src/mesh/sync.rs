@@ -1,10 +1,10 @@
 //! Whether proxies have what istiod sent them: what every istiod says, joined with the pods that should be connected.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::mesh::proxy::{Proxy, ProxyKind};
+use crate::mesh::proxy::{self, Proxy, ProxyKind};
 use crate::mesh::proxy_state;
 use crate::mesh::revision::{AsmRevision, IstioVersion};
 use crate::mesh::workload::Workload;
@@ -201,6 +201,33 @@ fn is_proxy(client: &XdsClient) -> bool {
     !client.syncz.istio_version.is_empty() || KINDS.contains(&client.syncz.proxy_type.as_str())
 }
 
+/// Pods whose proxy should be connected and is listed by no istiod, as namespace and name.
+#[must_use]
+pub fn unlisted_pods(snapshot: &Snapshot, now: Timestamp) -> BTreeSet<(String, String)> {
+    let Some(records) = snapshot.xds.items() else { return BTreeSet::new() };
+    let listed: HashSet<Key<'_>> = records
+        .iter()
+        .filter_map(|record| match record {
+            XdsRecord::Proxy(client) => client.syncz.pod().map(|(pod, namespace)| (namespace, pod)),
+            XdsRecord::Istiod(_) => None,
+        })
+        .collect();
+    let pods = snapshot.pods.items().unwrap_or_default().iter();
+    pods.filter(|pod| !pod.is_over() && snapshot.scope.contains(&pod.metadata.namespace))
+        .filter(|pod| !listed.contains(&(pod.metadata.namespace.as_str(), pod.metadata.name.as_str())))
+        .filter(|pod| proxy::of_pod(pod).is_some_and(|proxy| expected_revision(pod, &proxy, now).is_some()))
+        .map(|pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone()))
+        .collect()
+}
+
+/// The revision whose istiods should have a connection from a pod's proxy; none where it need not be connected.
+fn expected_revision<'p>(pod: &Pod, proxy: &'p Proxy<'_>, now: Timestamp) -> Option<&'p str> {
+    let revision = proxy.revision.as_deref().filter(|name| AsmRevision::parse(name).is_some())?;
+    let running = proxy_state::status(pod)?.state.running.as_ref()?;
+    let starting = running.started_at.is_some_and(|start| now.duration_since(start) < STARTING);
+    (!starting).then_some(revision)
+}
+
 /// A pod, with what is known about it.
 struct Found<'w, 'a> {
     pod: &'a Pod,
@@ -257,11 +284,7 @@ fn unlisted<'a>(
     now: Timestamp,
 ) -> Option<Row<'a>> {
     let proxy = found.proxy?;
-    let revision = proxy.revision.as_deref().filter(|name| AsmRevision::parse(name).is_some())?;
-    let running = proxy_state::status(found.pod)?.state.running.as_ref()?;
-    if running.started_at.is_some_and(|start| now.duration_since(start) < STARTING) {
-        return None;
-    }
+    let revision = expected_revision(found.pod, proxy, now)?;
     Some(Row {
         namespace,
         name,
