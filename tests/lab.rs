@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/proxies.rs"]
+mod proxies;
 #[path = "lab/rights.rs"]
 mod rights;
 #[path = "lab/world.rs"]
@@ -185,9 +187,35 @@ fn a_namespace_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
+fn every_proxy_without_a_flag() {
+    proxies::every_proxy_without_a_flag();
+}
+
+#[test]
+fn a_rejection_is_explained() {
+    proxies::a_rejection_is_explained();
+}
+
+#[test]
+fn a_missing_proxy_is_listed() {
+    proxies::a_missing_proxy_is_listed();
+}
+
+#[test]
+fn a_frozen_istiod_costs_its_own_part() {
+    proxies::a_frozen_istiod_costs_its_own_part();
+}
+
+#[test]
+fn rights_to_port_forward() {
+    proxies::rights_to_port_forward();
+}
+
+#[test]
 fn printed_roles_are_enough_and_minimal() {
     rights::enough_and_minimal(&["status"], &[]);
     rights::enough_and_minimal(&["status", "-n", "audit"], &["-n", "audit"]);
+    rights::enough_and_minimal(&["proxy-status"], &["--for", "proxy-status"]);
     rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
 }
 
