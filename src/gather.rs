@@ -115,7 +115,7 @@ pub async fn gather(
     drop(running);
     if !late && !snapshot.interrupted {
         tokio::select! {
-            () = look_again(cluster, &mut snapshot, recorder.as_mut()) => {}
+            () = look_again(cluster, &mut snapshot, recorder.as_mut(), end) => {}
             () = &mut deadline => {}
             () = &mut stop => snapshot.interrupted = true,
         }
@@ -155,7 +155,7 @@ const RECONNECT: Duration = Duration::from_millis(1500);
 /// Asks istiods a second time where a proxy that should be connected is listed by none. Every half hour a connection is
 /// closed and made anew, by chance to another istiod: among thousands of proxies there is always one that is listed
 /// neither by the istiod it has left nor by the one it goes to. Only what was missing is taken from the second answer.
-async fn look_again(cluster: &Cluster, snapshot: &mut Snapshot, mut recorder: Option<&mut Recorder>) {
+async fn look_again(cluster: &Cluster, snapshot: &mut Snapshot, mut recorder: Option<&mut Recorder>, end: Instant) {
     let now = cluster.server_date().unwrap_or_else(Timestamp::now);
     let missing = unlisted_pods(snapshot, now);
     if missing.is_empty() {
@@ -163,7 +163,10 @@ async fn look_again(cluster: &Cluster, snapshot: &mut Snapshot, mut recorder: Op
     }
     tokio::time::sleep(RECONNECT).await;
     let requests = crate::sources::xds::requests(snapshot);
-    let replies = requests.iter().map(|request| async move { (request, cluster.istiod(request).await) });
+    let replies = requests.iter().map(|request| async move {
+        let left = end.saturating_duration_since(Instant::now());
+        (request, cluster.istiod(request, left).await)
+    });
     let replies = futures::future::join_all(replies).await;
     let Section::Collected(section) = &mut snapshot.xds else { return };
     for line in replies.into_iter().flat_map(|(request, reply)| crate::sources::xds::lines(request, reply).lines) {
