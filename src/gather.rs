@@ -14,6 +14,7 @@ use crate::bundle::{Recorder, SourceRecorder};
 use crate::cluster::{Cluster, ListSink};
 use crate::mesh::sync::unlisted_pods;
 use crate::model::XdsRecord;
+use crate::model::xds::Asked;
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Section, Snapshot, SourceId, StateKind};
 use crate::sources::collect::End;
 use crate::sources::{Collector, Reach, Request, SOURCES, Source, with_followed};
@@ -161,8 +162,23 @@ async fn look_again(cluster: &Cluster, snapshot: &mut Snapshot, mut recorder: Op
     if missing.is_empty() {
         return;
     }
+    // One that did not answer, or serves nobody, would do the same again.
+    let answered: BTreeSet<String> = snapshot
+        .xds
+        .items()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|record| match record {
+            XdsRecord::Istiod(answer) if answer.asked == Asked::Answered => Some(answer.pod.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut requests = crate::sources::xds::requests(snapshot);
+    requests.retain(|request| answered.contains(&request.target.pod));
+    if requests.is_empty() {
+        return;
+    }
     tokio::time::sleep(RECONNECT).await;
-    let requests = crate::sources::xds::requests(snapshot);
     let replies = requests.iter().map(|request| async move {
         let left = end.saturating_duration_since(Instant::now());
         (request, cluster.istiod(request, left).await)

@@ -126,9 +126,10 @@ pub fn rights_to_port_forward() {
     let with = |resource: &str, verbs: &[&str]| -> Vec<Value> {
         let mut objects = list(&printed["items"]);
         for object in &mut objects {
+            let here = object["metadata"]["namespace"] == "aks-istio-system" && !verbs.is_empty();
             let Some(rules) = object["rules"].as_array_mut() else { continue };
             rules.retain(|rule| !list(&rule["resources"]).iter().any(|name| name == "pods/portforward"));
-            if object["metadata"]["namespace"] == "aks-istio-system" && !verbs.is_empty() {
+            if here {
                 rules.push(serde_json::json!({"apiGroups": [""], "resources": [resource], "verbs": verbs}));
             }
         }
