@@ -21,6 +21,8 @@ mod pod_security;
 mod pod_settings;
 mod policy;
 mod proxies;
+mod proxy_answers;
+mod proxy_destinations;
 mod rejections;
 mod remedies;
 mod restart_policy;
@@ -69,6 +71,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         cni::CHECKS,
         native_sidecars::CHECKS,
         proxies::CHECKS,
+        proxy_answers::CHECKS,
+        proxy_destinations::CHECKS,
         sidecars::CHECKS,
         sync::CHECKS,
         rejections::CHECKS,
