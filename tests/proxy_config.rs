@@ -88,6 +88,86 @@ fn tables_of_a_sidecar_without_an_agent_are_those_of_istioctl() {
 }
 
 #[test]
+fn tables_of_a_whole_sidecar_are_those_of_istioctl() {
+    const PROXY: &str = "agent";
+    assert_eq!(compare(PROXY, "clusters", "config_dump.json", CLUSTERS), 23);
+    assert_eq!(compare(PROXY, "listeners", "config_dump.json", LISTENERS), 29);
+    assert_eq!(compare(PROXY, "routes", "config_dump.json", ROUTES), 16);
+    assert_eq!(compare(PROXY, "eds", "config_dump.json", EDS), 28);
+    assert_eq!(compare(PROXY, "endpoints", "clusters.json", ENDPOINTS), 28);
+    assert_eq!(compare(PROXY, "secrets", "config_dump.json", SECRETS), 2);
+}
+
+#[test]
+fn tables_of_a_sidecar_that_waits_and_refuses_are_those_of_istioctl() {
+    const PROXY: &str = "faults";
+    assert_eq!(compare(PROXY, "clusters", "config_dump.json", CLUSTERS), 23);
+    assert_eq!(compare(PROXY, "listeners", "config_dump.json", LISTENERS), 30);
+    assert_eq!(compare(PROXY, "routes", "config_dump.json", ROUTES), 15);
+    assert_eq!(compare(PROXY, "eds", "config_dump.json", EDS), 28);
+    assert_eq!(compare(PROXY, "endpoints", "clusters.json", ENDPOINTS), 28);
+    assert_eq!(compare(PROXY, "secrets", "config_dump.json", SECRETS), 4);
+}
+
+#[test]
+fn what_istiod_would_send_is_read_in_its_own_spelling() {
+    const PROXY: &str = "istiod";
+    assert_eq!(compare(PROXY, "clusters", "config_dump.json", CLUSTERS), 16);
+    assert_eq!(compare(PROXY, "listeners", "config_dump.json", LISTENERS), 21);
+    assert_eq!(compare(PROXY, "routes", "config_dump.json", ROUTES), 8);
+}
+
+#[test]
+fn versions_in_the_bootstrap_are_those_of_istioctl() {
+    for proxy in ["agent", "faults"] {
+        let recorded = std::fs::read_to_string(fixture(&format!("{proxy}/istioctl/bootstrap.txt"))).unwrap();
+        let ours = proxy_config("bootstrap", &[fixture(&format!("{proxy}/config_dump.json"))], &["-o", "short"]);
+        let ours = text(&ours.stdout);
+        for line in recorded.lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            assert!(
+                ours.lines().any(|ours| ours.starts_with(name) && ours.ends_with(value)),
+                "{line} is not in {ours}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_waits_and_what_is_refused_is_found_and_the_exit_code_says_so() {
+    let files = ["config_dump.json", "clusters.json", "init_dump.json"].map(|name| fixture(&format!("faults/{name}")));
+    let output = proxy_config("all", &files, &["-o", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Vec<(&str, &str)> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["code"].as_str().unwrap(), finding["severity"].as_str().unwrap()))
+        .collect();
+    for expected in [("PRX15", "error"), ("PRX14", "error"), ("PRX07", "error")] {
+        assert!(found.contains(&expected), "{expected:?} is not in {found:?}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+    // The same in every format; tables for scripts stay tables.
+    let output = proxy_config("clusters", &files, &["-o", "short"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!text(&output.stdout).contains("PRX"));
+}
+
+#[test]
+fn no_output_carries_a_private_key() {
+    let dump = r#"{"configs": [{"dynamic_active_secrets": [{"name": "default", "secret": {"tls_certificate":
+        {"certificate_chain": {"inline_bytes": "eA=="}, "private_key": {"inline_bytes": "c2VjcmV0IGtleQ=="}}}}]}]}"#;
+    let saved = file(dump.as_bytes());
+    for format in ["text", "wide", "short", "json", "yaml"] {
+        let output = command(&["pc", "all", "-f", saved.path().to_str().unwrap(), "-o", format]).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(said.contains("default"), "{said}");
+        assert!(!said.contains("c2VjcmV0IGtleQ") && !said.contains("secret key"), "{said}");
+    }
+}
+
+#[test]
 fn filters_leave_the_rows_that_istioctl_leaves() {
     let dump = fixture("sidecar/config_dump.json");
     let clusters = fixture("sidecar/clusters.json");
