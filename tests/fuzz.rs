@@ -45,4 +45,5 @@ targets! {
     words: 1500,
     no_proxy: 2000,
     xds: 300,
+    envoy: 400,
 }

@@ -25,6 +25,8 @@ mod pod_security;
 mod pod_settings;
 mod policy;
 mod proxies;
+mod proxy_answers;
+mod proxy_destinations;
 mod rejections;
 mod remains;
 mod remedies;
@@ -78,6 +80,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         cni::CHECKS,
         native_sidecars::CHECKS,
         proxies::CHECKS,
+        proxy_answers::CHECKS,
+        proxy_destinations::CHECKS,
         sidecars::CHECKS,
         sync::CHECKS,
         rejections::CHECKS,

@@ -10,13 +10,15 @@ use kubectl_asm::cluster::split::Splitter;
 use kubectl_asm::cluster::{IstiodReply, IstiodRequest, Life};
 use kubectl_asm::facts::Facts;
 use kubectl_asm::fuzzing;
+use kubectl_asm::mesh::proxy_config;
 use kubectl_asm::mesh::revision::{AsmRevision, IstioVersion, compare};
 use kubectl_asm::model::config_map::InjectorConfig;
+use kubectl_asm::model::envoy::{ProxyAnswers, ReadError, Reader};
 use kubectl_asm::model::quoted::printable;
 use kubectl_asm::model::xds::Asked;
 use kubectl_asm::model::{ConfigMap, LabelSelector, Pod, XdsRecord};
 use kubectl_asm::report::{self, Format, Report, Style};
-use kubectl_asm::snapshot::{Snapshot, SourceId, StateKind};
+use kubectl_asm::snapshot::{Collected, Section, Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;
 use kubectl_asm::sources::{SOURCES, Source, xds as xds_source};
 use serde_json::Value;
@@ -39,6 +41,10 @@ fn objects() -> Vec<Value> {
     let all = support::fixtures().into_iter().flat_map(|fixture| fixture.objects);
     all.filter(|object| {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        // Whole dumps of proxies; the target `envoy` is for them.
+        if kind == "ProxyAnswers" {
+            return false;
+        }
         let times = seen.entry(kind).or_default();
         *times += 1;
         *times % 9 == 1
@@ -547,4 +553,50 @@ fn of_proxy(line: &Value) -> impl Iterator<Item = &Value> {
     let resources = syncz.and_then(|syncz| syncz.get("resources"));
     let each = resources.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values);
     line.get("proxy").into_iter().chain(syncz).chain(resources).chain(each)
+}
+
+/// What Envoy's admin interface answers: any chunks give the same, and what is understood can be shown and judged.
+pub fn envoy() -> Target {
+    let read = |input: &[u8], chunks: &mut dyn FnMut(usize) -> usize| {
+        let mut answers = ProxyAnswers::default();
+        let mut reader = Reader::new(&mut answers);
+        let mut rest = input;
+        let mut end = Ok(());
+        while !rest.is_empty() && end.is_ok() {
+            let (chunk, more) = rest.split_at(chunks(rest.len()).clamp(1, rest.len()));
+            end = reader.push(chunk);
+            rest = more;
+        }
+        let end = end.and_then(|()| reader.finish());
+        (answers, end)
+    };
+    target(Vec::new(), move |input| {
+        let (answers, end) = read(input, &mut |length| length);
+        let mut random = Random(input.len() as u64);
+        let (again, cut) = read(input, &mut |length| if random.chance(3) { length } else { random.below(90) });
+        assert_eq!(format!("{answers:?}"), format!("{again:?}"), "chunks change the answer");
+        // The sentence of an answer that is none ends where the first chunk does.
+        if !matches!(end, Err(ReadError::Sentence(_))) {
+            assert_eq!(end, cut, "chunks change the end");
+        }
+        let filter = proxy_config::Filter::default();
+        let rows = (
+            proxy_config::clusters::rows(&answers, &filter).len(),
+            proxy_config::listeners::rows(&answers, &filter).len(),
+            proxy_config::routes::rows(&answers, &filter).len(),
+            proxy_config::endpoints::rows(&answers, &filter).len(),
+            proxy_config::endpoints::configured(&answers, &filter).len(),
+            proxy_config::secrets::rows(&answers).len(),
+        );
+        let parts: Vec<_> = answers.parts.iter().map(|part| part.name()).collect();
+        let damaged: Vec<_> = answers.damaged.iter().map(|damaged| damaged.message.clone()).collect();
+        let collected = Collected { items: vec![answers], undecodable: Vec::new(), faults: Vec::new(), fallback: None };
+        let snapshot = Snapshot { proxy_answers: Section::Collected(collected), ..Snapshot::default() };
+        let now = "2026-11-26T12:00:00Z".parse().unwrap();
+        let report = fuzzing::report(&snapshot, &Facts::built_in().unwrap(), now);
+        let broke = report.outcomes.iter().find(|outcome| outcome.status == report::OutcomeStatus::Errored);
+        assert!(broke.is_none(), "{broke:?}");
+        let codes: std::collections::BTreeSet<_> = report.findings.iter().map(|finding| finding.code.clone()).collect();
+        outcome((rows, parts, damaged, codes, end))
+    })
 }

@@ -174,6 +174,17 @@ fn trust(objects: &mut BTreeMap<String, Value>, without: &[String]) {
     }
 }
 
+/// Answers of a real proxy, of which a fixture names the files (`recorded: [agent/config_dump.json]`).
+fn recorded(object: &mut Value) {
+    let Some(names) = object.as_object_mut().and_then(|object| object.remove("recorded")) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/envoy");
+    let answers = names.as_array().unwrap().iter().map(|name| {
+        let text = std::fs::read_to_string(folder.join(name.as_str().unwrap())).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    });
+    object["answers"] = answers.collect();
+}
+
 /// Reads one fixture.
 pub fn fixture(path: &Path) -> Fixture {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
@@ -192,6 +203,7 @@ pub fn fixture(path: &Path) -> Fixture {
         objects.insert(identity(&object), object);
     }
     trust(&mut objects, &header.without);
+    objects.values_mut().for_each(recorded);
     Fixture { name, folder, header, objects: objects.into_values().collect() }
 }
 
@@ -258,6 +270,7 @@ fn resource(kind: &str) -> &'static str {
         "CiliumNetworkPolicy" => "ciliumnetworkpolicies",
         "CiliumClusterwideNetworkPolicy" => "ciliumclusterwidenetworkpolicies",
         "GatewayClass" => "gatewayclasses",
+        "ProxyAnswers" => "proxyanswers",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -332,6 +345,12 @@ fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
         if !refuse {
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
+            }
+            // No API server has these: a command about one proxy puts them there.
+            if source.id == SourceId::ProxyAnswers {
+                for object in objects.iter().filter(|object| text(object, "/kind") == "ProxyAnswers") {
+                    collector.item(serde_json::to_string(object).unwrap().as_bytes());
+                }
             }
             for request in source.requests(&snapshot.scope, &snapshot) {
                 if let Request::Istiod(request) = &request {

@@ -162,11 +162,48 @@ pub fn unexplained(answers: &ProxyAnswers) -> impl Iterator<Item = (&str, &str, 
     })
 }
 
-/// Clusters of Services and subsets that routes lead to.
+/// Subsets without an endpoint that routes of objects lead to, although the Service itself has some, by the object.
 #[must_use]
-pub fn destinations(answers: &ProxyAnswers) -> BTreeSet<&str> {
-    named(answers)
-        .flat_map(|(_, _, route)| route.action.clusters())
-        .filter(|cluster| ClusterName::parse(cluster).is_istio())
-        .collect()
+pub fn deserted(answers: &ProxyAnswers) -> BTreeMap<Origin<'_>, Vec<DeadRoute<'_>>> {
+    let Some(counts) = super::endpoints::counts(answers) else { return BTreeMap::new() };
+    let known: BTreeMap<ClusterName<'_>, usize> = answers
+        .clusters
+        .iter()
+        .filter_map(|cluster| Some((ClusterName::parse(&cluster.name), counts.of(cluster)?)))
+        .collect();
+    let is_deserted = |cluster: &str| {
+        let name = ClusterName::parse(cluster);
+        let whole = ClusterName { subset: "", ..name.clone() };
+        !name.subset.is_empty() && known.get(&name) == Some(&0) && known.get(&whole).is_some_and(|number| *number > 0)
+    };
+    let mut found: BTreeMap<Origin<'_>, Vec<DeadRoute<'_>>> = BTreeMap::new();
+    for (config, host, route) in named(answers) {
+        let Some(origin) = route.config.as_deref().and_then(Origin::parse) else { continue };
+        for cluster in route.action.clusters().filter(|cluster| is_deserted(cluster)) {
+            let list = found.entry(origin.clone()).or_default();
+            match list.iter_mut().find(|dead| dead.cluster == cluster) {
+                None => list.push(DeadRoute { cluster, places: vec![(config, host)] }),
+                Some(dead) if !dead.places.contains(&(config, host)) => dead.places.push((config, host)),
+                Some(_) => {}
+            }
+        }
+    }
+    found
+}
+
+/// Hosts none of whose clusters has an endpoint, with their ports. Only what istiod or DNS provides endpoints for.
+#[must_use]
+pub fn empty(answers: &ProxyAnswers) -> BTreeMap<&str, Vec<String>> {
+    let Some(counts) = super::endpoints::counts(answers) else { return BTreeMap::new() };
+    let mut hosts: BTreeMap<&str, (usize, BTreeSet<String>)> = BTreeMap::new();
+    for cluster in answers.clusters.iter().filter(|cluster| cluster.stage == Stage::Active) {
+        let name = ClusterName::parse(&cluster.name);
+        let provided = matches!(cluster.kind.as_str(), "EDS" | "STRICT_DNS" | "LOGICAL_DNS");
+        let (true, "outbound", Some(number)) = (provided, name.direction, counts.of(cluster)) else { continue };
+        let (sum, ports) = hosts.entry(name.host).or_default();
+        *sum += number;
+        ports.extend(name.port.map(|port| format!("port {port}")));
+    }
+    let without = hosts.into_iter().filter(|(_, (sum, _))| *sum == 0);
+    without.map(|(host, (_, ports))| (host, ports.into_iter().collect())).collect()
 }

@@ -67,16 +67,16 @@ fn of_secret(secret: &Secret) -> Vec<SecretRow> {
 }
 
 /// How a certificate stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// Well.
     Good,
     /// It ends soon, and should have been renewed.
     Ending,
-    /// It has ended.
-    Ended,
     /// It is not valid yet.
     Early,
+    /// It has ended.
+    Ended,
 }
 
 /// How a certificate stands at a time. The agent renews a workload's certificate at half of its life

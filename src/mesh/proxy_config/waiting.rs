@@ -1,11 +1,11 @@
 //! What is warming: clusters and listeners that are configured and not used yet, secrets that have not come, and what
-//! each waits for.
+//! each waits for. And what the proxy refused.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::envoy::{Cluster, Filter, HttpRoutes, Listener, Part, ProxyAnswers, Stage};
+use crate::model::envoy::{Cluster, ErrorState, Filter, HttpRoutes, Listener, Part, ProxyAnswers, Stage};
 
 /// What comes within this time is on its way.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -129,4 +129,38 @@ impl<'a> Missing<'a> {
         waits.dedup();
         waits
     }
+}
+
+/// Something whose newest version the proxy refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// `listener`, `cluster`, …
+    pub kind: &'static str,
+    /// Name.
+    pub name: &'a str,
+    /// Envoy's text.
+    pub text: &'a str,
+}
+
+fn refusal<'a>(kind: &'static str, name: &'a str, error: &'a ErrorState) -> Refusal<'a> {
+    Refusal { kind, name, text: &error.details }
+}
+
+/// Everything that the proxy refused.
+#[must_use]
+pub fn refusals(answers: &ProxyAnswers) -> Vec<Refusal<'_>> {
+    let mut all: Vec<Refusal<'_>> =
+        answers.refused_listeners.iter().map(|listener| refusal("listener", &listener.name, &listener.error)).collect();
+    all.extend(answers.clusters.iter().filter_map(|one| Some(refusal("cluster", &one.name, one.error.as_ref()?))));
+    all.extend(answers.routes.iter().filter_map(|one| Some(refusal("route", &one.name, one.error.as_ref()?))));
+    all.extend(
+        answers.assignments.iter().filter_map(|one| Some(refusal("endpoints", &one.cluster, one.error.as_ref()?))),
+    );
+    all.extend(answers.secrets.iter().filter_map(|one| Some(refusal("secret", &one.name, one.error.as_ref()?))));
+    all.extend(answers.extensions.iter().filter_map(|one| Some(refusal("extension", &one.name, one.error.as_ref()?))));
+    // Envoy repeats a refusal without a name, for the update as a whole.
+    let named: Vec<&str> = all.iter().filter(|one| !one.name.is_empty()).map(|one| one.text).collect();
+    all.retain(|one| !one.name.is_empty() || !named.contains(&one.text));
+    all.retain(|one| !(one.name.is_empty() && one.text.is_empty()));
+    all
 }
