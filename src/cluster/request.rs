@@ -229,9 +229,9 @@ impl<'a> Incoming<'a> {
             };
             self.shared.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if let Some(gunzip) = &mut self.gunzip {
-                gunzip.write_all(&bytes).map_err(|_| {
-                    Fault::new(FaultKind::Malformed, "the compressed answer cannot be decompressed")
-                })?;
+                gunzip
+                    .write_all(&bytes)
+                    .map_err(|_| Fault::new(FaultKind::Malformed, "the compressed answer cannot be decompressed"))?;
                 std::mem::swap(&mut self.piece, gunzip.get_mut());
                 if !self.piece.is_empty() {
                     return Ok(Some(&self.piece));

@@ -8,7 +8,7 @@ use crate::mesh::{control_plane, webhook, workload};
 use crate::model::{
     Autoscaler, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
     KubeGateway, Meta, MetaOnly, Namespace, Node, PeerAuthentication, Pod, SecretProviderClass, Service, ServiceEntry,
-    Telemetry, WebhookConfiguration,
+    Telemetry, WebhookConfiguration, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -99,14 +99,7 @@ macro_rules! source {
 
 macro_rules! object {
     ($id:ident, $type:ty, $resource:literal, $reach:expr, $field:ident) => {
-        source!(
-            $id,
-            $resource,
-            $reach,
-            $field,
-            |bytes| serde_json::from_slice::<$type>(bytes),
-            Some(|object: &$type| &object.metadata)
-        )
+        source!($id, $resource, $reach, $field, from_json::<$type>, Some(|object: &$type| &object.metadata))
     };
 }
 
@@ -156,14 +149,7 @@ const fn scoped(api: Api) -> ScopedList {
 
 /// All sources.
 pub static SOURCES: &[Source] = &[
-    source!(
-        Version,
-        "/version",
-        Reach::Fixed(|| vec![Request::Raw("/version")]),
-        version,
-        |bytes| serde_json::from_slice(bytes),
-        None
-    ),
+    source!(Version, "/version", Reach::Fixed(|| vec![Request::Raw("/version")]), version, from_json, None),
     object!(
         Namespaces,
         Namespace,
