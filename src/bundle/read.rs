@@ -468,8 +468,8 @@ fn manifest(data: &mut impl BufRead, limits: &Limits) -> Result<Manifest, Bundle
 /// Roughly the memory that a line can take once it is decoded: the largest struct in a list per brace, a text per comma.
 fn weight(line: &[u8]) -> usize {
     let (mut objects, mut values) = (0, 0);
-    // So many that a byte can count them: then the compiler looks at many of them at once.
-    for part in line.chunks(usize::from(u8::MAX)) {
+    // So few that a byte can count them: then the compiler looks at many of them at once.
+    for part in line.chunks(192) {
         objects += usize::from(part.iter().map(|byte| u8::from(*byte == b'{')).sum::<u8>());
         values += usize::from(part.iter().map(|byte| u8::from(matches!(byte, b'[' | b','))).sum::<u8>());
     }

@@ -254,38 +254,51 @@ impl Splitter {
             return bytes.iter().position(|b| matches!(b, b',' | b']' | b'}') || b.is_ascii_whitespace());
         }
         let mut at = 0;
-        while at < bytes.len() {
-            if self.in_string {
-                if self.escaped {
-                    self.escaped = false;
-                    at += 1;
-                    continue;
-                }
-                at += quote_or_backslash(&bytes[at..])?;
-                if bytes[at] == b'\\' {
-                    self.escaped = true;
-                } else {
-                    self.in_string = false;
-                    if self.depth == 0 {
-                        return Some(at + 1);
-                    }
-                }
-            } else {
-                match bytes[at] {
-                    b'"' => self.in_string = true,
-                    b'{' | b'[' => self.depth += 1,
-                    b'}' | b']' => {
-                        self.depth -= 1;
-                        if self.depth == 0 {
-                            return Some(at + 1);
-                        }
-                    }
-                    _ => {}
-                }
+        if self.in_string {
+            at = self.end_of_string(bytes, 0)?;
+            if self.depth == 0 {
+                return Some(at);
             }
-            at += 1;
         }
+        // Not in the struct while it runs: this looks at every byte of the longest lists.
+        let mut depth = self.depth;
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => match self.end_of_string(bytes, at) {
+                    Some(end) => at = end,
+                    None => break,
+                },
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.depth = depth;
         None
+    }
+
+    /// Where the string goes on that a chunk is in at `at`: just after its end, or none if that is in a later chunk.
+    fn end_of_string(&mut self, bytes: &[u8], mut at: usize) -> Option<usize> {
+        self.in_string = true;
+        loop {
+            if self.escaped {
+                bytes.get(at)?;
+                self.escaped = false;
+                at += 1;
+            }
+            at += quote_or_backslash(bytes.get(at..)?)? + 1;
+            if bytes.get(at - 1) == Some(&b'"') {
+                self.in_string = false;
+                return Some(at);
+            }
+            self.escaped = true;
+        }
     }
 
     fn end_value(&mut self, tail: &[u8], on_item: &mut impl FnMut(&[u8])) {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::pod::Condition;
-use super::{Meta, PodTemplate, nullable};
+use super::{Meta, PodTemplate, from_json, nullable};
 
 /// Kind of a built-in controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,7 +117,7 @@ impl Controller {
     /// # Errors
     /// When the bytes are not a JSON object of a controller's shape.
     pub fn decode(kind: ControllerKind, bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        Ok(Self::from_raw(kind, serde_json::from_slice(bytes)?))
+        Ok(Self::from_raw(kind, from_json(bytes)?))
     }
 
     /// Decodes a parsed manifest of the given kind.

@@ -42,8 +42,23 @@ pub use xds::XdsRecord;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+/// Reads one object. JSON is UTF-8, and looking at that once is faster than anew for each of its texts; what is not UTF-8
+/// is refused as a whole, as writing it into a bundle would.
+///
+/// # Errors
+/// When the bytes are not an object of that shape.
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        // Read once more only to say in which column.
+        Err(error) => Err(serde_json::from_slice::<serde_json::Value>(bytes)
+            .err()
+            .unwrap_or_else(|| serde::de::Error::custom(error))),
+    }
+}
 
 /// Reads `null` as the type's default.
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -127,4 +142,18 @@ pub struct Namespace {
 pub struct ServerVersion {
     /// Full version such as `v1.33.5`. An answer without it is no API server's.
     pub git_version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_utf8_is_refused_wherever_it_stands() {
+        let whole: Result<MetaOnly, _> = from_json("{\"metadata\":{\"name\":\"é\"},\"new\":\"é\"}".as_bytes());
+        assert_eq!(whole.ok().map(|object| object.metadata.name).as_deref(), Some("é"));
+        for odd in [&b"{\"metadata\":{\"name\":\"\xff\"}}"[..], b"{\"metadata\":{},\"new\":\"\xc3\"}", b"{\xff}"] {
+            assert!(from_json::<MetaOnly>(odd).is_err_and(|error| error.column() > 0), "{odd:?}");
+        }
+    }
 }

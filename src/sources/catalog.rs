@@ -10,7 +10,7 @@ use crate::model::envoy::ProxyAnswers;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
     Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
-    Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
+    Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -102,14 +102,7 @@ macro_rules! source {
 
 macro_rules! object {
     ($id:ident, $type:ty, $resource:literal, $reach:expr, $field:ident) => {
-        source!(
-            $id,
-            $resource,
-            $reach,
-            $field,
-            |bytes| serde_json::from_slice::<$type>(bytes),
-            Some(|object: &$type| &object.metadata)
-        )
+        source!($id, $resource, $reach, $field, from_json::<$type>, Some(|object: &$type| &object.metadata))
     };
 }
 
@@ -183,14 +176,7 @@ const fn scoped(api: Api) -> ScopedList {
 
 /// All sources.
 pub static SOURCES: &[Source] = &[
-    source!(
-        Version,
-        "/version",
-        Reach::Fixed(|| vec![Request::Raw("/version")]),
-        version,
-        |bytes| serde_json::from_slice(bytes),
-        None
-    ),
+    source!(Version, "/version", Reach::Fixed(|| vec![Request::Raw("/version")]), version, from_json, None),
     object!(
         Namespaces,
         Namespace,

@@ -172,7 +172,8 @@ fn the_injector_s_configuration_parses_as_before_and_its_templates_are_hashes() 
         ("[]", "{}"),
         ("null", "{}"),
         ("policy: enabled", "secret"),
-        ("policy: enabled", r#"{"global":{},"global":{"hub":"secret"}}"#),
+        ("policy: enabled", r#"{"global":{"hub":"secret"},"global":{"hub":"the last one counts"}}"#),
+        ("policy: enabled", r#"{"revision":"\ud800","global":{"hub":"secret"}}"#),
         ("policy: enabled", "null"),
         ("1: secret\npolicy: enabled", "{}"),
     ] {
