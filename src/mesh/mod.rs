@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod azure;
 pub mod certificate;
+pub mod config_diff;
 pub mod control_plane;
 pub mod denial;
 pub mod injection;
