@@ -289,6 +289,12 @@ fn certificates(body: &Value) -> Value {
     })
 }
 
+/// What differs between two texts, as a unified diff without a heading.
+#[must_use]
+pub fn unified(istiod: &str, proxy: &str) -> String {
+    similar::TextDiff::from_lines(istiod, proxy).unified_diff().context_radius(3).to_string()
+}
+
 /// Compares what both sides have; kinds that istiod's answer does not have are left out.
 #[must_use]
 pub fn compare(istiod: &Side, proxy: &Side) -> Vec<Compared> {

@@ -5,6 +5,8 @@ pub mod document;
 mod inventory;
 pub mod proxy_config;
 pub mod proxy_config_view;
+pub mod proxy_diff;
+pub mod proxy_diff_view;
 pub mod proxy_status;
 pub mod proxy_status_view;
 pub mod schema;

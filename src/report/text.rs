@@ -37,6 +37,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push_str(&proxy_config::render(view, style, wide));
         }
         View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, style, wide)),
+        View::ProxyDiff(view) => out.push_str(&super::proxy_diff::render(view, style, wide)),
         View::Conflicts(view) => {
             out.push_str(&header(report, installed(&report.view), style));
             out.push('\n');
@@ -102,7 +103,7 @@ fn installed(view: &View) -> Option<Vec<String>> {
             revisions.iter().map(|revision| version(revision).unwrap_or_else(|| revision.name.clone())).collect()
         }),
         View::Conflicts(view) => view.revisions.clone(),
-        View::Inject(_) | View::ProxyConfig(_) | View::ProxyStatus(_) | View::None(_) => None,
+        View::Inject(_) | View::ProxyConfig(_) | View::ProxyStatus(_) | View::ProxyDiff(_) | View::None(_) => None,
     }
 }
 

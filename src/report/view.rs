@@ -18,6 +18,8 @@ pub enum View {
     ProxyConfig(Box<ProxyConfigView>),
     /// `proxy-status`.
     ProxyStatus(ProxyStatusView),
+    /// `proxy-status POD --diff`.
+    ProxyDiff(super::proxy_diff_view::ProxyDiffView),
     /// `conflicts`.
     Conflicts(super::conflicts::ConflictsView),
     /// Nothing, such as after an error.
