@@ -6,6 +6,8 @@ mod inventory;
 pub mod proxy_config;
 pub mod proxy_config_view;
 pub mod proxy_status;
+#[cfg(test)]
+mod proxy_status_tests;
 pub mod proxy_status_view;
 pub mod schema;
 pub mod short;
