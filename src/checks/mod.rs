@@ -184,6 +184,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "UPG04", effect: "PRX12", by: KeyKind::Revision },
     Cause { cause: "CA02", effect: "PRX12", by: KeyKind::Revision },
     Cause { cause: "CA03", effect: "PRX12", by: KeyKind::Namespace },
+    Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Workload },
+    Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Revision },
     Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
     Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
     // What the application holds, the proxy cannot listen on: it rejects the listener, or does not start.

@@ -224,7 +224,12 @@ fn cut_off(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             },
         };
         if let Way::Blocked(by) = way {
-            verdict.findings.push(in_finding(port, who, &by));
+            let mut finding = in_finding(port, who, &by);
+            // What sidecars suffer from it is said by revision; the webhook has its own key.
+            for revision in revisions.iter().filter(|_| port == network::XDS) {
+                finding = finding.key(KeyKind::Revision, &revision.name);
+            }
+            verdict.findings.push(finding);
         }
     }
     Ok(verdict)

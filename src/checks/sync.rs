@@ -294,6 +294,10 @@ fn none_connected(revision: &str, groups: &[Group<'_, '_>]) -> Finding {
     for group in groups {
         finding = finding.related(&group.subject(), "is not connected");
     }
+    // All in one namespace: what is wrong with that namespace may be the reason.
+    if impact.namespaces == 1 {
+        finding = groups.iter().fold(finding, |finding, group| group.keys(finding));
+    }
     let rows: Vec<&&Row<'_>> = groups.iter().flat_map(|group| &group.rows).collect();
     let service = format!("kubernetes.io/service-name=istiod-{revision}");
     let mut steps = vec![

@@ -14,7 +14,7 @@ use crate::sources::rights::{Right, Where, rights};
 
 /// Print the roles that are enough for a command
 ///
-/// Every right is `get` or `list`. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
+/// Every right is `get` or `list`, but for the port-forward to istiod. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
 /// of those namespaces; -n also narrows the rest from a ClusterRole to Roles.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -127,6 +127,12 @@ fn notes(rights: &BTreeSet<Right>) -> String {
         notes.push_str(
             "# Of Secrets only the metadata is asked for; RBAC has no narrower right for that than `list`.\n\
              # Without it: --skip CP09,CA07, here and in the command.\n",
+        );
+    }
+    if rights.iter().any(|right| right.resource == "pods/portforward") {
+        notes.push_str(
+            "# The port-forward goes to istiod, which is asked about its proxies; RBAC has no narrower right for that.\n\
+             # `status` does without it: --skip PRX03,PRX11,PRX12,PRX13, here and in the command.\n",
         );
     }
     let elsewhere: Vec<_> = rights.iter().filter(|right| right.place == Where::Webhooks).collect();

@@ -8,6 +8,8 @@ pub mod proxy_config_view;
 pub mod proxy_diff;
 pub mod proxy_diff_view;
 pub mod proxy_status;
+#[cfg(test)]
+mod proxy_status_tests;
 pub mod proxy_status_view;
 pub mod schema;
 pub mod short;

@@ -11,14 +11,15 @@ use crate::mesh::sync::State;
 use crate::model::age;
 use crate::model::quoted::printable;
 use crate::model::xds::XdsType;
+use crate::snapshot::OriginKind;
 
 /// Types that have a column of their own even when no proxy has asked for them.
 const USUAL: [&str; 5] = ["CDS", "LDS", "EDS", "RDS", "ECDS"];
 
 /// Renders the view. `wide` has a column per type, and more.
 #[must_use]
-pub fn render(view: &ProxyStatusView, style: Style, wide: bool) -> String {
-    let mut out = wrap(&format!("{} {}", answered(view), counted(view)), 0, style.width);
+pub fn render(view: &ProxyStatusView, origin: OriginKind, style: Style, wide: bool) -> String {
+    let mut out = wrap(&format!("{} {}", answered(view, origin), counted(view)), 0, style.width);
     for line in silent(view) {
         out.push_str(&wrap(&line, 2, style.width));
     }
@@ -31,8 +32,13 @@ pub fn render(view: &ProxyStatusView, style: Style, wide: bool) -> String {
 }
 
 /// `4 istiods of 2 revisions answered.`
-fn answered(view: &ProxyStatusView) -> String {
-    let Some(istiods) = &view.istiods else { return "No istiod could be asked.".to_owned() };
+fn answered(view: &ProxyStatusView, origin: OriginKind) -> String {
+    let Some(istiods) = &view.istiods else {
+        return match origin {
+            OriginKind::Live => "No istiod could be asked.".to_owned(),
+            _ => "No answer of an istiod is in this bundle.".to_owned(),
+        };
+    };
     let answered = istiods.iter().filter(|istiod| istiod.answered).count();
     let revisions: BTreeSet<&str> = istiods.iter().map(|istiod| istiod.revision.as_str()).collect();
     let of = match istiods.len() {
@@ -86,7 +92,7 @@ fn silent(view: &ProxyStatusView) -> Vec<String> {
                     if number == 1 { "1 is".into() } else { format!("{number} are") }
                 )
             });
-            format!("  {}: {}{connected}", printable(&istiod.pod), printable(why))
+            format!("{}: {}{connected}", printable(&istiod.pod), printable(why))
         })
         .collect()
 }
@@ -95,22 +101,35 @@ fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Whether rows have to say their namespace.
+fn several(view: &ProxyStatusView) -> bool {
+    view.proxies.iter().any(|row| row.namespace != view.proxies[0].namespace)
+}
+
 fn rows(view: &ProxyStatusView, style: Style) -> String {
+    let several = several(view);
+    let mut headers = vec!["NAME", "STATE", "TYPES", "AGE", "REVISION"];
+    if several {
+        headers.insert(0, "NAMESPACE");
+    }
     let rows: Vec<Vec<String>> = view
         .proxies
         .iter()
         .map(|row| {
-            vec![
-                printable(&row.namespace),
+            let mut cells = vec![
                 printable(&row.name),
                 row.state.clone(),
                 dash(causing(row).join(",")),
                 words(row.age_seconds),
                 dash(row.revision.clone().unwrap_or_default()),
-            ]
+            ];
+            if several {
+                cells.insert(0, printable(&row.namespace));
+            }
+            cells
         })
         .collect();
-    table(&["NAMESPACE", "NAME", "STATE", "TYPES", "AGE", "REVISION"], &rows, style)
+    table(&headers, &rows, style)
 }
 
 fn rows_wide(view: &ProxyStatusView, style: Style) -> String {

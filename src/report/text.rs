@@ -36,7 +36,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&proxy_config::render(view, style, wide));
         }
-        View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, style, wide)),
+        View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, report.origin.kind, style, wide)),
         View::ProxyDiff(view) => out.push_str(&super::proxy_diff::render(view, style, wide)),
         View::Conflicts(view) => {
             out.push_str(&header(report, installed(&report.view), style));
