@@ -6,6 +6,8 @@
 
 #[path = "lab/cluster.rs"]
 mod cluster;
+#[path = "lab/conflicts.rs"]
+mod conflicts;
 #[path = "lab/matrix.rs"]
 mod matrix;
 #[path = "lab/proxies.rs"]
@@ -31,6 +33,7 @@ worlds! {
     cni_missing: "cni-missing",
     cni_old_pods: "cni-old-pods",
     cni_unready_and_old_pods: "cni-unready-and-old-pods",
+    double_injection: "double-injection",
     envoy_filter_never_applies: "envoy-filter-never-applies",
     fine_autoscaler: "fine-autoscaler",
     fine_canary_shared_config: "fine-canary-shared-config",
@@ -78,6 +81,7 @@ worlds! {
     resource_of_absent_revision: "resource-of-absent-revision",
     rev_missing: "rev-missing",
     self_managed: "self-managed",
+    self_managed_left: "self-managed-left",
     settings_lost_by_upgrade: "settings-lost-by-upgrade",
     shared_config_blocked: "shared-config-blocked",
     shared_config_tabs: "shared-config-tabs",
@@ -216,7 +220,28 @@ fn printed_roles_are_enough_and_minimal() {
     rights::enough_and_minimal(&["status"], &[]);
     rights::enough_and_minimal(&["status", "-n", "audit"], &["-n", "audit"]);
     rights::enough_and_minimal(&["proxy-status"], &["--for", "proxy-status"]);
+    rights::enough_and_minimal(&["conflicts"], &["--for", "conflicts"]);
     rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
+}
+
+#[test]
+fn conflicts_purge_list() {
+    conflicts::purge_list_equals_a_real_purge();
+}
+
+#[test]
+fn conflicts_way_out() {
+    conflicts::the_way_out_of_two_istios();
+}
+
+#[test]
+fn conflicts_healthy() {
+    conflicts::silent_on_a_healthy_cluster();
+}
+
+#[test]
+fn conflicts_one_namespace() {
+    conflicts::one_namespace_user();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::remedies::{count, names};
 use crate::engine::finding::KeyKind;
+use crate::engine::lens::World;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::control_plane::app_routing;
 use crate::mesh::purge::{is_of_addon, is_shared_definition};
@@ -64,6 +65,19 @@ fn namespace_of(meta: &Meta) -> Option<&str> {
     let revision = meta.label("istio.io/rev").filter(|revision| *revision != "default");
     let rest = revision.and_then(|name| rest.strip_prefix(name)?.strip_prefix('-')).unwrap_or(rest);
     (!rest.is_empty()).then_some(rest)
+}
+
+/// Deletes the cluster-wide roles of an Istio that is about to go.
+pub(super) fn role_steps(world: &World<'_>, namespace: &str) -> Vec<Step> {
+    let mut left = Left::default();
+    for (resource, section) in
+        [("clusterrole", &world.snapshot.cluster_roles), ("clusterrolebinding", &world.snapshot.cluster_role_bindings)]
+    {
+        let own = items(section).filter(|meta| namespace_of(meta) == Some(namespace) && !is_of_addon(meta));
+        own.for_each(|meta| left.add(resource, meta));
+    }
+    left.owner = None;
+    steps(&left)
 }
 
 /// Objects that are left, by resource.

@@ -51,6 +51,9 @@ pub fn stages(world: &World<'_>, rivals: &[Rival<'_>], findings: &[Finding]) -> 
         stage("backUp", "keep what cannot be made again", back_up(world)),
         Stage { codes, ..stage("cleanUp", "remove the other Istio, and what is left of it", cleaning) },
     ];
+    let alive = rivals.iter().filter(|rival| rival.kind == Kind::SelfManaged && rival.is_alive);
+    let roles = alive.flat_map(|rival| super::remains::role_steps(world, &rival.namespace)).collect();
+    stages.push(stage("cleanUpRoles", "remove its cluster-wide roles, which go with no namespace", roles));
     if !world.revisions.is_empty() {
         stages.push(stage("disable", "only if objects of the add-on were changed or lost: switch it off", disable()));
         stages.push(stage("enable", "and on again, which makes AKS write all its objects anew", enable(world)));
@@ -157,7 +160,10 @@ fn enable(world: &World<'_>) -> Vec<Step> {
 fn restore(world: &World<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     if has_gateways(world) {
-        steps.push(apply(SECRETS_FILE, "brings back the gateways' Secrets"));
+        // A list without objects is an error for `kubectl apply`.
+        let command = format!("if grep -q '^- ' {SECRETS_FILE}; then kubectl apply -f {SECRETS_FILE}; fi");
+        let text = "brings back the gateways' Secrets, if there were any";
+        steps.push(Step::command(Risk::Change, text, ["sh", "-c", command.as_str()]));
     }
     if !settings(world).is_empty() {
         steps.push(apply(SETTINGS_FILE, "brings back your mesh settings"));

@@ -114,20 +114,23 @@ pub fn run(args: &RbacArgs) -> Exit {
         Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
         Output::Yaml => {
             let documents: Vec<String> = objects.iter().map(yaml::emit).collect();
-            format!("{}{}", notes(&rights), documents.join("---\n"))
+            format!("{}{}", notes(&rights, args.command), documents.join("---\n"))
         }
     };
     super::print(&text)
 }
 
 /// What a role cannot say, as comments.
-fn notes(rights: &BTreeSet<Right>) -> String {
+fn notes(rights: &BTreeSet<Right>, command: For) -> String {
     let mut notes = String::new();
     if rights.iter().any(|right| right.resource == "secrets") {
         notes.push_str(
-            "# Of Secrets only the metadata is asked for; RBAC has no narrower right for that than `list`.\n\
-             # Without it: --skip CP09,CA07, here and in the command.\n",
+            "# Of Secrets only the metadata is asked for; RBAC has no narrower right for that than `list`.\n",
         );
+        notes.push_str(match command {
+            For::Conflicts => "# Without it, the list of what a purge would delete leaves Secrets out.\n",
+            _ => "# Without it: --skip CP09,CA07, here and in the command.\n",
+        });
     }
     if rights.iter().any(|right| right.resource == "pods/portforward") {
         notes.push_str(

@@ -117,7 +117,7 @@ pub struct ObjectName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StageView {
-    /// `backUp`, `cleanUp`, `disable`, `enable`, `restore` or `recreatePods`.
+    /// `backUp`, `cleanUp`, `cleanUpRoles`, `disable`, `enable`, `restore` or `recreatePods`.
     pub stage: String,
     /// What it is for.
     pub summary: String,
