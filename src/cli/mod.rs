@@ -9,6 +9,7 @@ mod generate;
 mod inject_check;
 mod manifest;
 mod proxy_config;
+mod proxy_diff;
 mod proxy_status;
 mod rbac;
 mod session;

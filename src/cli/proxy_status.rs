@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs, duration};
 use super::exit::Exit;
 use super::inject_check::parse_selector;
+use super::proxy_diff;
 use super::session::{self, DefaultScope, Job};
 use super::ui;
 use crate::checks::CAUSES;
@@ -32,7 +33,7 @@ use crate::snapshot::SourceId;
 #[derive(clap::Args, Debug)]
 #[command(
     visible_alias = "ps",
-    after_help = "States:\n  ERROR          Envoy rejected what istiod sent last, and keeps what it had\n  STALE          sent, and not acknowledged within --grace\n  NOT CONNECTED  no istiod lists it, although its proxy runs\n  UNKNOWN        an istiod that may have it did not answer\n  PENDING        sent a moment ago\n  NOT SENT       nothing was sent yet\n  SYNCED         acknowledged\n  IGNORED        it asks for nothing\n\nExamples:\n  kubectl asm proxy-status\n  kubectl asm ps -n shop --only-problems\n  kubectl asm ps web-7d9c5b8f4-4bfzw.shop -o wide\n  kubectl asm ps -o json | jq '.view.proxies[] | select(.state == \"STALE\")'\n  kubectl asm ps --watch"
+    after_help = "States:\n  ERROR          Envoy rejected what istiod sent last, and keeps what it had\n  STALE          sent, and not acknowledged within --grace\n  NOT CONNECTED  no istiod lists it, although its proxy runs\n  UNKNOWN        an istiod that may have it did not answer\n  PENDING        sent a moment ago\n  NOT SENT       nothing was sent yet\n  SYNCED         acknowledged\n  IGNORED        it asks for nothing\n\nExamples:\n  kubectl asm proxy-status\n  kubectl asm ps -n shop --only-problems\n  kubectl asm ps web-7d9c5b8f4-4bfzw.shop -o wide\n  kubectl asm ps -o json | jq '.view.proxies[] | select(.state == \"STALE\")'\n  kubectl asm ps web-7d9c5b8f4-4bfzw.shop --diff\n  kubectl asm ps --watch"
 )]
 pub struct ProxyStatusArgs {
     /// One proxy, as its pod is named
@@ -50,6 +51,9 @@ pub struct ProxyStatusArgs {
     /// Time for a proxy to acknowledge what istiod sent
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     grace: Duration,
+    /// Compare what istiod would send the proxy now with what its Envoy has
+    #[arg(long, requires = "target", conflicts_with_all = ["watch", "selector", "revision", "only_problems"])]
+    diff: bool,
     /// Look again every few seconds and print what changes, until Ctrl-C
     #[arg(long, short = 'w')]
     watch: bool,
@@ -104,12 +108,15 @@ impl Filter {
 }
 
 /// `POD`, or `POD.NAMESPACE` as istioctl and istiod write it; the names of pods can have dots too.
-fn is_named(target: &str, namespace: &str, name: &str) -> bool {
+pub(super) fn is_named(target: &str, namespace: &str, name: &str) -> bool {
     target == name || target.strip_suffix(namespace).and_then(|rest| rest.strip_suffix('.')) == Some(name)
 }
 
 /// Runs `proxy-status`.
 pub fn run(connection: &ConnectionArgs, args: &ProxyStatusArgs) -> Exit {
+    if let (true, Some(target)) = (args.diff, &args.target) {
+        return proxy_diff::run(connection, &args.scope, &args.report, target);
+    }
     let filter = match filter(args) {
         Ok(filter) => filter,
         Err(message) => return session::refuse(&args.report, message, "kubectl asm proxy-status --help"),

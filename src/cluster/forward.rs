@@ -52,8 +52,23 @@ pub enum Question {
     Syncz,
     /// When each proxy connected to this istiod.
     Connections,
+    /// What this istiod would send a proxy now, endpoints included.
+    ConfigOf(ConnectionId),
     /// A question to a proxy.
     Proxy(ProxyQuestion),
+}
+
+/// The name of a proxy's connection to an istiod, as `/debug/connections` has it: `POD.NAMESPACE-NUMBER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionId(String);
+
+impl ConnectionId {
+    /// Takes a name that can stand in a request as it is.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        (!text.is_empty() && text.len() < 512 && text.chars().all(plain)).then(|| Self(text.to_owned()))
+    }
 }
 
 impl Question {
@@ -64,6 +79,7 @@ impl Question {
             Self::IstiodVersion => "/version",
             Self::Syncz => "/debug/syncz",
             Self::Connections => "/debug/connections",
+            Self::ConfigOf(id) => return Cow::Owned(format!("/debug/config_dump?proxyID={}&include_eds=true", id.0)),
             Self::Proxy(question) => return question.path(),
         })
     }
@@ -71,7 +87,7 @@ impl Question {
     fn method(&self) -> Method {
         match self {
             Self::Proxy(question) => question.method(),
-            Self::IstiodVersion | Self::Syncz | Self::Connections => Method::GET,
+            Self::IstiodVersion | Self::Syncz | Self::Connections | Self::ConfigOf(_) => Method::GET,
         }
     }
 
@@ -81,6 +97,7 @@ impl Question {
             Self::IstiodVersion => 4 << 10,
             Self::Syncz => 256 << 20,
             Self::Connections => 64 << 20,
+            Self::ConfigOf(_) => 1 << 30,
             Self::Proxy(question) => question.cap(),
         }
     }

@@ -295,6 +295,23 @@ pub fn unified(istiod: &str, proxy: &str) -> String {
     similar::TextDiff::from_lines(istiod, proxy).unified_diff().context_radius(3).to_string()
 }
 
+/// The connection of a proxy among the ids of all connections of an istiod, the latest if it has several. istiod takes the
+/// first connection whose id *contains* what it is asked for (`getProxyConnection` in `pilot/pkg/xds/debug.go`), so an id
+/// that stands inside of another one is none that it can be asked about.
+///
+/// # Errors
+/// The id that is in the way.
+pub fn connection<'c>(proxy: &str, ids: &[&'c str]) -> Result<Option<&'c str>, &'c str> {
+    let number = |id: &str| id.strip_prefix(proxy)?.strip_prefix('-')?.parse::<u64>().ok();
+    let Some(own) = ids.iter().copied().filter(|id| number(id).is_some()).max_by_key(|id| number(id)) else {
+        return Ok(None);
+    };
+    match ids.iter().find(|id| **id != own && id.contains(own)) {
+        Some(other) => Err(other),
+        None => Ok(Some(own)),
+    }
+}
+
 /// Compares what both sides have; kinds that istiod's answer does not have are left out.
 #[must_use]
 pub fn compare(istiod: &Side, proxy: &Side) -> Vec<Compared> {
@@ -461,6 +478,15 @@ mod tests {
             matches!(&found[0].change, Change::Differs { proxy, istiod } if proxy.contains("10.0.0.2:80") && !istiod.contains("10.0.0.2"))
         );
         assert_eq!(differences(&istiod(&[a]), &proxy(&[("10.0.0.1", "UNHEALTHY")])).len(), 1);
+    }
+
+    #[test]
+    fn a_connection_is_named_so_that_no_other_can_be_meant() {
+        let ids = ["web-0.shop-7", "web-0.shop-12", "my-web-0.shop-3", "web-0.shopping-1", "db-0.shop-4"];
+        assert_eq!(connection("web-0.shop", &ids), Ok(Some("web-0.shop-12")));
+        assert_eq!(connection("db-0.shop", &ids), Ok(Some("db-0.shop-4")));
+        assert_eq!(connection("gone.shop", &ids), Ok(None));
+        assert_eq!(connection("web-0.shop", &["web-0.shop-1", "my-web-0.shop-15"]), Err("my-web-0.shop-15"));
     }
 
     #[test]
