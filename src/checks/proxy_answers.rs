@@ -30,11 +30,15 @@ pub(super) fn answers<'a>(lens: &Lens<'a>) -> Result<&'a [ProxyAnswers], Missing
 /// A proxy as an object of a finding.
 pub(super) struct Proxy<'a> {
     pod: Option<(&'a str, &'a str)>,
+    /// Plural kind, namespace and name.
+    owner: Option<(&'a str, &'a str, &'a str)>,
 }
 
 impl<'a> Proxy<'a> {
     pub(super) fn of(answers: &'a ProxyAnswers) -> Self {
-        Self { pod: answers.pod() }
+        let owner = answers.bootstrap.as_ref().and_then(|bootstrap| bootstrap.node.owner());
+        let restarts = |kind: &str| matches!(kind, "deployments" | "statefulsets" | "daemonsets");
+        Self { pod: answers.pod(), owner: owner.filter(|(kind, ..)| restarts(kind)) }
     }
 
     pub(super) fn subject(&self) -> Subject {
@@ -64,6 +68,19 @@ impl<'a> Proxy<'a> {
 
     pub(super) fn name(&self) -> &'a str {
         self.pod.map_or("<pod>", |(_, name)| name)
+    }
+
+    /// Replaces the workload's pods, or this one.
+    fn restart(&self, why: &str) -> Step {
+        match self.owner {
+            Some((kind, namespace, name)) => {
+                let workload = format!("{}/{name}", kind.trim_end_matches('s'));
+                Step::command(Risk::Restart, why, ["kubectl", "rollout", "restart", "-n", namespace, &workload])
+            }
+            None => {
+                Step::command(Risk::Restart, why, ["kubectl", "delete", "pod", self.name(), "-n", self.namespace()])
+            }
+        }
     }
 
     /// What the proxy's container says.
@@ -290,7 +307,7 @@ For a workload's own certificate: see why the agent cannot renew it; a new pod g
             } else {
                 steps.push(proxy.logs("why the agent has not renewed it"));
                 steps.push(Step::command(Risk::Read, "is istiod well?", ["kubectl", "asm", "status", "--only", "CP,CA"]));
-                steps.push(Step::command(Risk::Restart, "a new pod gets a new certificate", ["kubectl", "delete", "pod", proxy.name(), "-n", proxy.namespace()]));
+                steps.push(proxy.restart("new pods get new certificates"));
             }
             let broken = *how != Standing::Ending;
             let mut finding = Finding::new(

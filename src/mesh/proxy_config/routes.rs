@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Filter;
 use super::listeners::path;
 use super::names::{ClusterName, Origin};
-use crate::model::envoy::{Action, ProxyAnswers, Route, RouteConfig, Stage};
+use crate::model::envoy::{Action, Part, ProxyAnswers, Route, RouteConfig, Stage};
 
 /// The cluster that passes unknown traffic on (`pilot/pkg/networking/util/util.go` in istio/istio).
 pub const PASSTHROUGH: &str = "PassthroughCluster";
@@ -122,12 +122,14 @@ pub struct DeadRoute<'a> {
     pub places: Vec<(&'a str, &'a str)>,
 }
 
-/// Routes by name that lead to clusters that are not there, by the object that says so. Without any cluster among the
-/// answers nothing can be said.
+/// Routes by name that lead to clusters that are not there, by the object that says so. Unless all clusters are among the
+/// answers, nothing can be said.
 #[must_use]
 pub fn dead(answers: &ProxyAnswers) -> BTreeMap<Option<Origin<'_>>, Vec<DeadRoute<'_>>> {
     let mut found: BTreeMap<Option<Origin<'_>>, BTreeMap<&str, Vec<(&str, &str)>>> = BTreeMap::new();
-    if !answers.clusters.iter().any(|cluster| cluster.stage == Stage::Active) {
+    if !answers.has_all_of(&[Part::ActiveClusters, Part::StaticClusters, Part::WarmingClusters])
+        || !answers.clusters.iter().any(|cluster| cluster.stage == Stage::Active)
+    {
         return BTreeMap::new();
     }
     let known: BTreeSet<&str> = answers.clusters.iter().map(|cluster| cluster.name.as_str()).collect();

@@ -79,7 +79,7 @@ struct Missing<'a> {
 
 impl<'a> Missing<'a> {
     fn new(answers: &'a ProxyAnswers) -> Self {
-        let told = |parts: &[Part]| answers.has(parts);
+        let told = |parts: &[Part]| answers.has_all_of(parts);
         let here = |stage: Stage| stage != Stage::Warming;
         Self {
             secrets: told(&[Part::ActiveSecrets, Part::WarmingSecrets, Part::StaticSecrets]).then(|| {

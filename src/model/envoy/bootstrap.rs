@@ -44,6 +44,10 @@ struct Metadata {
     interception_mode: Value,
     #[serde(default, rename = "LABELS")]
     labels: Value,
+    #[serde(default, rename = "ANNOTATIONS")]
+    annotations: Value,
+    #[serde(default, rename = "OWNER")]
+    owner: Value,
     #[serde(default, rename = "PROXY_CONFIG")]
     proxy_config: Value,
 }
@@ -132,10 +136,24 @@ impl Node {
         Self::text(&self.metadata.interception_mode)
     }
 
-    /// The revision that its pod's label names.
+    /// The revision that its pod's annotation or label names.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
-        Self::text(self.metadata.labels.get("istio.io/rev")?)
+        let of = |map: &'_ Value| map.get("istio.io/rev").is_some();
+        let map = [&self.metadata.annotations, &self.metadata.labels].into_iter().find(|map| of(map))?;
+        Self::text(map.get("istio.io/rev")?)
+    }
+
+    /// Plural kind, namespace and name of its workload, such as `deployments`, `shop`, `web`.
+    #[must_use]
+    pub fn owner(&self) -> Option<(&str, &str, &str)> {
+        let path = Self::text(&self.metadata.owner)?.strip_prefix("kubernetes://apis/")?;
+        let (_, place) = path.split_once("/namespaces/")?;
+        let mut parts = place.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(kind), Some(name), None) => Some((kind, namespace, name)),
+            _ => None,
+        }
     }
 
     /// The istiod that it was told to connect to.

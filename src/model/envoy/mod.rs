@@ -63,6 +63,10 @@ pub struct ProxyAnswers {
     pub hosts: Vec<ClusterHosts>,
     /// What its start waits for.
     pub unready: Vec<Unready>,
+    /// Parts of which something is missing: an element could not be decoded.
+    pub partial: BTreeSet<Part>,
+    /// An answer stopped early.
+    pub is_cut: bool,
     /// Elements that could not be decoded.
     pub damaged: Vec<Damaged>,
     /// How many further ones.
@@ -141,6 +145,7 @@ impl<'a> Reader<'a> {
                 answers.damage(part, *number, "larger than anything Envoy sends".to_owned());
             }
         });
+        self.answers.is_cut |= pushed.is_err();
         pushed.map_err(|error| self.explain(error))
     }
 
@@ -150,6 +155,7 @@ impl<'a> Reader<'a> {
     /// They ended too early, or they were no admin answer.
     pub fn finish(self) -> Result<(), ReadError> {
         if let Err(error) = self.splitter.finish() {
+            self.answers.is_cut = true;
             return Err(self.explain(error));
         }
         // `/init_dump` of a proxy that waits for nothing, and `/clusters` of one without clusters, are empty objects.
@@ -218,6 +224,7 @@ impl ProxyAnswers {
     }
 
     fn damage(&mut self, part: Part, number: usize, message: String) {
+        self.partial.insert(part);
         if self.damaged.len() < DAMAGED_SHOWN {
             self.damaged.push(Damaged { element: format!("{} {number}", part.name()), message });
         } else {
@@ -255,6 +262,12 @@ impl ProxyAnswers {
         }
         let (_, namespace, name) = self.bootstrap.as_ref()?.node.identity()?;
         Some((namespace, name))
+    }
+
+    /// Whether a part came, and whole, so that what is not in it is not there.
+    #[must_use]
+    pub fn has_all_of(&self, parts: &[Part]) -> bool {
+        !self.is_cut && self.has(parts) && !parts.iter().any(|part| self.partial.contains(part))
     }
 
     /// Whether one of these parts was in the answers.
