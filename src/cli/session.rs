@@ -369,7 +369,7 @@ pub fn pause(time: Duration) -> bool {
 }
 
 /// A part of connecting, within what is left of the time that was given.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     left: Duration,
     given: Duration,
     what: &str,

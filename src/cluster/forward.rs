@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tower::service_fn;
 
+use super::envoy::ProxyQuestion;
 use super::request::{AGENT, limited};
 use super::{Cluster, Shared, fault, request};
 use crate::snapshot::{Fault, FaultKind, Need};
@@ -42,7 +43,7 @@ pub struct PodPort {
     pub port: u16,
 }
 
-/// Everything that is ever asked of a pod. All of it reads.
+/// Everything that is ever asked of a pod. All of it reads, but for what [`ProxyQuestion`] names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// istiod's version, as text.
@@ -51,6 +52,8 @@ pub enum Question {
     Syncz,
     /// When each proxy connected to this istiod.
     Connections,
+    /// A question to a proxy.
+    Proxy(ProxyQuestion),
 }
 
 impl Question {
@@ -61,7 +64,15 @@ impl Question {
             Self::IstiodVersion => "/version",
             Self::Syncz => "/debug/syncz",
             Self::Connections => "/debug/connections",
+            Self::Proxy(question) => return question.path(),
         })
+    }
+
+    fn method(&self) -> Method {
+        match self {
+            Self::Proxy(question) => question.method(),
+            Self::IstiodVersion | Self::Syncz | Self::Connections => Method::GET,
+        }
     }
 
     /// The longest answer that is read: about 100,000 proxies.
@@ -70,6 +81,7 @@ impl Question {
             Self::IstiodVersion => 4 << 10,
             Self::Syncz => 256 << 20,
             Self::Connections => 64 << 20,
+            Self::Proxy(question) => question.cap(),
         }
     }
 }
@@ -149,6 +161,33 @@ impl Tunnel {
         self.shared.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
         Ok(answer)
     }
+
+    /// Asks, and hands the answer over while it arrives. Of an answer that is no success only the beginning is kept.
+    ///
+    /// # Errors
+    /// As [`Tunnel::ask`].
+    pub async fn ask_streamed(
+        &mut self,
+        question: &Question,
+        mut on_piece: impl FnMut(&[u8]) + Send,
+    ) -> Result<Answer, Fault> {
+        const SAID: usize = 4 << 10;
+        let mut said = Vec::new();
+        let mut bytes = 0;
+        let (status, date) = self
+            .conversation
+            .read(question, |status, _, piece| {
+                bytes += piece.len() as u64;
+                if status == StatusCode::OK {
+                    on_piece(piece);
+                } else {
+                    said.extend_from_slice(&piece[..piece.len().min(SAID.saturating_sub(said.len()))]);
+                }
+            })
+            .await?;
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Answer { status, date, body: said })
+    }
 }
 
 /// What the runtime says when the port cannot be had; none when the tunnel just ends.
@@ -184,12 +223,30 @@ impl Conversation {
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Answer, Fault> {
+        let mut body = Vec::new();
+        let (status, date) = self
+            .read(question, |_, announced, piece| {
+                if body.is_empty() {
+                    body.reserve(announced.unwrap_or(0).min(FIRST_ROOM));
+                }
+                body.extend_from_slice(piece);
+            })
+            .await?;
+        Ok(Answer { status, date, body })
+    }
+
+    /// Hands over the pieces of an answer, each with the status and the announced length of the whole.
+    async fn read(
+        &mut self,
+        question: &Question,
+        mut on_piece: impl FnMut(StatusCode, Option<usize>, &[u8]) + Send,
+    ) -> Result<(StatusCode, Option<Timestamp>), Fault> {
         let response = self.send(question).await?;
         let status = response.status();
         let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
         let date = header(DATE).and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
         let announced = header(CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
-        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(FIRST_ROOM));
+        let mut length = 0;
         let mut incoming = response.into_body();
         let (target, idle) = (&self.target, self.idle);
         while let Some(frame) = limited(idle, incoming.frame()).await.map_err(|_| silence(target, idle))? {
@@ -197,19 +254,20 @@ impl Conversation {
                 Fault::new(FaultKind::Truncated, format!("the answer of {} stops in the middle", name(target)))
             })?;
             let Ok(bytes) = frame.into_data() else { continue };
-            if body.len() + bytes.len() > question.cap() {
+            length += bytes.len();
+            if length > question.cap() {
                 let message = format!("the answer of {} to {} is too large", name(target), question.path());
                 return Err(Fault::new(FaultKind::Truncated, message));
             }
-            body.extend_from_slice(&bytes);
+            on_piece(status, announced, &bytes);
         }
-        Ok(Answer { status, date, body })
+        Ok((status, date))
     }
 
     /// Sends the request and waits for the head of the answer.
     async fn send(&mut self, question: &Question) -> Result<Response<Incoming>, Fault> {
         let request = Request::builder()
-            .method(Method::GET)
+            .method(question.method())
             .uri(question.path().as_ref())
             .header(HOST, "localhost")
             .header(USER_AGENT, AGENT)

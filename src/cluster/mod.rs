@@ -9,6 +9,7 @@
 mod access;
 mod connect;
 mod credentials;
+pub mod envoy;
 mod fault;
 pub mod forward;
 pub mod istiod;

@@ -11,7 +11,7 @@ use super::What;
 use crate::model::envoy::{Part, ProxyAnswers, ReadError, Reader};
 use crate::model::quoted::printable;
 use crate::report::ErrorDocument;
-use crate::snapshot::{Collected, Fault, FaultKind, Origin, OriginKind, Scope, Section, Snapshot, Undecodable};
+use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Snapshot};
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
@@ -33,7 +33,8 @@ pub(super) fn read(files: &[PathBuf], what: What) -> Result<Snapshot, ErrorDocum
     }
     let names: Vec<String> = files.iter().map(|path| name(path)).collect();
     expect(&answers, what, &names.join(", "))?;
-    Ok(snapshot(answers, faults, saved))
+    let origin = Origin { kind: OriginKind::File, captured_at: saved, ..Origin::default() };
+    Ok(super::snapshot_of(answers, faults, origin))
 }
 
 fn name(path: &Path) -> String {
@@ -111,6 +112,7 @@ fn expect(answers: &ProxyAnswers, what: What, names: &str) -> Result<(), ErrorDo
             ],
         )),
         What::All if answers.has_dump || answers.has(&[Part::Hosts]) => Ok(()),
+        What::Log => Err(wrong("levels of loggers are read from a proxy that runs, not from a file".to_owned(), &[])),
         What::Endpoints | What::Eds => Ok(()),
         _ if answers.has_dump => Ok(()),
         _ => Err(wrong(
@@ -120,24 +122,5 @@ fn expect(answers: &ProxyAnswers, what: What, names: &str) -> Result<(), ErrorDo
                 "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump",
             ],
         )),
-    }
-}
-
-fn snapshot(answers: ProxyAnswers, faults: Vec<Fault>, saved: Option<Timestamp>) -> Snapshot {
-    let mut undecodable: Vec<Undecodable> = answers
-        .damaged
-        .iter()
-        .map(|damaged| Undecodable { object: damaged.element.clone(), message: damaged.message.clone() })
-        .collect();
-    if answers.damaged_more > 0 {
-        let object = format!("{} further elements", answers.damaged_more);
-        undecodable.push(Undecodable { object, message: "not understood".to_owned() });
-    }
-    let namespaces = answers.pod().map(|(namespace, _)| vec![namespace.to_owned()]).unwrap_or_default();
-    Snapshot {
-        origin: Origin { kind: OriginKind::File, captured_at: saved, ..Origin::default() },
-        scope: Scope { namespaces: Some(namespaces) },
-        proxy_answers: Section::Collected(Collected { items: vec![answers], undecodable, faults, fallback: None }),
-        ..Snapshot::default()
     }
 }

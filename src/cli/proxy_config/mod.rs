@@ -1,6 +1,7 @@
 //! `proxy-config`.
 
 mod file;
+mod live;
 mod view;
 
 use std::path::PathBuf;
@@ -8,12 +9,16 @@ use std::path::PathBuf;
 use super::args::{ConnectionArgs, ReportArgs};
 use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
+use super::ui;
 use crate::checks;
+use crate::cluster::envoy::{ADMIN_PORT, Levels};
 use crate::engine::lens::World;
 use crate::mesh::proxy_config::Filter;
+use crate::model::envoy::{Logger, ProxyAnswers};
 use crate::report::view::NoView;
 use crate::report::{ErrorDocument, View};
-use crate::snapshot::{Snapshot, SourceId};
+use crate::snapshot::{Collected, Fault, Origin, Scope, Section, Snapshot, SourceId, Undecodable};
+use live::Asked;
 
 /// What one proxy was told, what it made of it, and what is wrong with that
 ///
@@ -21,7 +26,7 @@ use crate::snapshot::{Snapshot, SourceId};
 /// admin interface are read instead of a proxy, and no cluster is needed.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n\n-o text adds findings to the tables, wide adds columns too, short prints the tables alone."
+    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n\n-o text adds findings to the tables, wide adds columns too, short prints the tables alone."
 )]
 pub struct ProxyConfigArgs {
     /// What to show
@@ -36,6 +41,12 @@ pub struct ProxyConfigArgs {
     /// Namespace of the proxy; default: the context's
     #[arg(long, short = 'n', value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// With log: set levels, e.g. debug, or http:debug,rbac:debug. Changes the running proxy until it restarts
+    #[arg(long, value_name = "[LOGGER:]LEVEL,…", value_parser = Levels::parse)]
+    set: Option<Levels>,
+    /// Port of Envoy's administration
+    #[arg(long = "proxy-admin-port", value_name = "PORT", default_value_t = ADMIN_PORT)]
+    admin_port: u16,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -71,6 +82,9 @@ enum What {
     /// Extensions that came by name
     #[value(alias = "ec")]
     Ecds,
+    /// Levels of its loggers; --set changes them
+    #[value(alias = "o")]
+    Log,
 }
 
 /// Which rows.
@@ -128,16 +142,45 @@ pub fn run(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Exit {
     // Here --cluster names an Envoy cluster, as everybody who comes from istioctl expects.
     let connection = ConnectionArgs { cluster: None, ..connection.clone() };
     let filter = args.filter.filter();
+    let asked = asked(&connection, args);
+    let (loggers, before) = match &asked {
+        Ok(asked) => (asked.loggers.clone(), asked.before.clone()),
+        Err(_) => (None, Vec::new()),
+    };
     let job = Job {
         default_scope: DefaultScope::Context,
         view_needs: &[&[SourceId::ProxyAnswers]],
-        view: &|world, _| view_of(world, args.what, &filter),
+        view: &|world, _| view_of(world, args.what, &filter, loggers.as_deref()),
         refuse: &|_| None,
         concerns: &|_, _| true,
         checks: &checks::is_of_one_proxy,
         grace: crate::mesh::sync::GRACE,
     };
-    session::judge_snapshot(snapshot(&connection, args), &args.report, &job).0
+    let exit = session::judge_snapshot(asked.map(|asked| asked.snapshot), &args.report, &job).0;
+    if let (Some(_), Some(now)) = (&args.set, &loggers) {
+        ui::message(&restoring(args, &before, now));
+    }
+    exit
+}
+
+/// How the levels are set back that were changed.
+fn restoring(args: &ProxyConfigArgs, before: &[Logger], now: &[Logger]) -> String {
+    let changed: Vec<String> = before
+        .iter()
+        .filter(|old| now.iter().any(|new| new.name == old.name && new.level != old.level))
+        .map(|old| format!("{}:{}", old.name, old.level))
+        .collect();
+    if changed.is_empty() {
+        return "No level changed.\n".to_owned();
+    }
+    let target = args.target.clone().unwrap_or_default();
+    let mut command: Vec<String> = ["kubectl", "asm", "proxy-config", "log"].map(str::to_owned).into();
+    command.push(target);
+    if let Some(namespace) = &args.namespace {
+        command.extend(["-n".to_owned(), namespace.clone()]);
+    }
+    command.extend(["--set".to_owned(), changed.join(",")]);
+    format!("Levels hold until the proxy restarts. To set them back:\n   {}\n", crate::report::style::shell(&command))
 }
 
 fn usage(message: impl Into<String>, hints: &[&str]) -> ErrorDocument {
@@ -145,12 +188,18 @@ fn usage(message: impl Into<String>, hints: &[&str]) -> ErrorDocument {
     ErrorDocument { kind: "usage".to_owned(), message: message.into(), hints }
 }
 
-fn snapshot(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Snapshot, ErrorDocument> {
+fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, ErrorDocument> {
+    if args.set.is_some() && args.what != What::Log {
+        return Err(usage("--set goes with log only", &["   kubectl asm proxy-config log <pod> --set http:debug"]));
+    }
     if args.report.from.is_some() {
         return Err(usage(
             "a bundle holds no configuration of single proxies",
             &["-f reads a saved config_dump", "   kubectl asm proxy-config all -f config_dump.json"],
         ));
+    }
+    if args.file.is_empty() {
+        return live::ask(connection, args);
     }
     if let Some(flag) = connection.given() {
         return Err(usage(
@@ -158,12 +207,33 @@ fn snapshot(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Snaps
             &["leave one of them out"],
         ));
     }
-    file::read(&args.file, args.what)
+    let snapshot = file::read(&args.file, args.what)?;
+    Ok(Asked { snapshot, loggers: None, before: Vec::new() })
 }
 
-fn view_of(world: &World<'_>, what: What, filter: &Filter) -> View {
+/// The world of one proxy.
+fn snapshot_of(answers: ProxyAnswers, faults: Vec<Fault>, origin: Origin) -> Snapshot {
+    let mut undecodable: Vec<Undecodable> = answers
+        .damaged
+        .iter()
+        .map(|damaged| Undecodable { object: damaged.element.clone(), message: damaged.message.clone() })
+        .collect();
+    if answers.damaged_more > 0 {
+        let object = format!("{} further elements", answers.damaged_more);
+        undecodable.push(Undecodable { object, message: "not understood".to_owned() });
+    }
+    let namespaces = answers.pod().map(|(namespace, _)| vec![namespace.to_owned()]).unwrap_or_default();
+    Snapshot {
+        origin,
+        scope: Scope { namespaces: Some(namespaces) },
+        proxy_answers: Section::Collected(Collected { items: vec![answers], undecodable, faults, fallback: None }),
+        ..Snapshot::default()
+    }
+}
+
+fn view_of(world: &World<'_>, what: What, filter: &Filter, loggers: Option<&[Logger]>) -> View {
     let answers = world.snapshot.proxy_answers.items().and_then(<[_]>::first);
     answers.map_or(View::None(NoView {}), |answers| {
-        View::ProxyConfig(Box::new(view::view(answers, what, filter, world.now)))
+        View::ProxyConfig(Box::new(view::view(answers, what, filter, world.now, loggers)))
     })
 }

@@ -4,14 +4,20 @@ use jiff::Timestamp;
 
 use super::What;
 use crate::mesh::proxy_config::{self, Filter, clusters, endpoints, listeners, routes, secrets};
-use crate::model::envoy::{Node, Part, ProxyAnswers, Stage};
+use crate::model::envoy::{Logger, Node, Part, ProxyAnswers, Stage};
 use crate::report::proxy_config_view::{
     BootstrapView, ChainView, ClusterView, ConfiguredEndpointView, EndpointView, ExtensionView, ListenerView,
-    ProxyConfigView, ProxyView, RouteView, SecretView,
+    LoggerView, ProxyConfigView, ProxyView, RouteView, SecretView,
 };
 
 /// The rows that were asked for.
-pub(super) fn view(answers: &ProxyAnswers, what: What, filter: &Filter, now: Timestamp) -> ProxyConfigView {
+pub(super) fn view(
+    answers: &ProxyAnswers,
+    what: What,
+    filter: &Filter,
+    now: Timestamp,
+    loggers: Option<&[Logger]>,
+) -> ProxyConfigView {
     let of = |kind: What| what == kind || what == What::All && answers.has_dump;
     let has = |parts: &[Part]| answers.has(parts);
     // Of all, the endpoints as they are now; where only the configured ones are known, those.
@@ -28,7 +34,7 @@ pub(super) fn view(answers: &ProxyAnswers, what: What, filter: &Filter, now: Tim
         eds: eds.then(|| endpoints::configured(answers, filter).into_iter().map(configured).collect()),
         secrets: of(What::Secrets).then(|| secrets::rows(answers).iter().map(|row| secret(row, now)).collect()),
         ecds: ecds.then(|| proxy_config::extensions(answers).into_iter().map(extension).collect()),
-        loggers: None,
+        loggers: loggers.map(|all| all.iter().map(logger).collect()),
     }
 }
 
@@ -141,6 +147,10 @@ fn secret(row: &secrets::SecretRow, now: Timestamp) -> SecretView {
         not_before: own.map(|own| time(own.not_before)).unwrap_or_default(),
         trust_domain: row.trust_domain.clone().filter(|_| own.is_some()),
     }
+}
+
+fn logger(logger: &Logger) -> LoggerView {
+    LoggerView { name: logger.name.clone(), level: logger.level.clone() }
 }
 
 fn extension(row: proxy_config::ExtensionRow) -> ExtensionView {

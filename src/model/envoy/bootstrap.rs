@@ -214,6 +214,25 @@ impl ExtensionEntry {
     }
 }
 
+/// A logger and its level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logger {
+    /// Name.
+    pub name: String,
+    /// `trace` to `off`.
+    pub level: String,
+}
+
+/// Reads the answer of `/logging`: a line `NAME: LEVEL` per logger, under a heading.
+#[must_use]
+pub fn loggers(text: &str) -> Vec<Logger> {
+    let line = |line: &str| {
+        let (name, level) = line.strip_prefix(' ')?.trim().split_once(": ")?;
+        Some(Logger { name: name.to_owned(), level: level.to_owned() })
+    };
+    text.lines().filter_map(line).collect()
+}
+
 /// What the start of a part of the proxy waits for (`admin/v3/init_dump.proto`).
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Unready {

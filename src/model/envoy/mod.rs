@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use bootstrap::{Bootstrap, Extension, Node, Unready};
+pub use bootstrap::{Bootstrap, Extension, Logger, Node, Unready, loggers};
 pub use cluster::Cluster;
 pub use common::{Address, ErrorState, IstioMetadata, Stage};
 pub use endpoint::{ClusterHosts, Endpoint, Health, Host, LoadAssignment, Locality, LocalityEndpoints};

@@ -112,3 +112,11 @@ fn an_empty_object_is_an_answer_and_another_api_is_none() {
     reader.push(br#"{"kind": "List", "items": []}"#).unwrap();
     assert_eq!(reader.finish(), Err(ReadError::Unknown));
 }
+
+#[test]
+fn recorded_loggers_have_names_and_levels() {
+    let all = loggers(include_str!("../../../tests/fixtures/envoy/agent/logging.txt"));
+    let level = |name: &str| all.iter().find(|logger| logger.name == name).map(|logger| logger.level.as_str());
+    assert_eq!((level("admin"), level("misc"), level("active loggers")), (Some("warning"), Some("error"), None));
+    assert!(loggers("no loggers here").is_empty());
+}
