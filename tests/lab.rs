@@ -12,8 +12,12 @@ mod conflicts;
 mod matrix;
 #[path = "lab/proxies.rs"]
 mod proxies;
+#[path = "lab/proxy_config.rs"]
+mod proxy_config;
 #[path = "lab/rights.rs"]
 mod rights;
+#[path = "support/table.rs"]
+mod table;
 #[path = "lab/world.rs"]
 mod world;
 
@@ -208,6 +212,16 @@ fn a_missing_proxy_is_listed() {
 #[test]
 fn a_frozen_istiod_costs_its_own_part() {
     proxies::a_frozen_istiod_costs_its_own_part();
+}
+
+#[test]
+fn tables_of_a_proxy_are_those_of_istioctl() {
+    proxy_config::tables_are_those_of_istioctl();
+}
+
+#[test]
+fn levels_of_a_proxy_are_read_set_and_set_back() {
+    proxy_config::levels_are_read_set_and_set_back();
 }
 
 #[test]

@@ -8,6 +8,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "support/table.rs"]
+mod table;
+
+use table::{CLUSTERS, EDS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, cells};
+
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/envoy").join(path)
 }
@@ -34,38 +39,6 @@ const NOW: &str = "2026-11-26T12:00:00Z";
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
-
-/// The cells of a table: where its header's words begin, its columns do.
-fn cells(table: &str, headers: &[&str]) -> Vec<Vec<String>> {
-    let mut lines = table.lines();
-    let head = lines.next().unwrap_or_else(|| panic!("no header in {table:?}"));
-    let mut starts = Vec::new();
-    let mut from = 0;
-    for header in headers {
-        let at = from + head[from..].find(header).unwrap_or_else(|| panic!("{header} is not in {head:?}"));
-        starts.push(at);
-        from = at + header.len();
-    }
-    assert_eq!(head[from..].trim(), "", "more columns than expected: {head:?}");
-    lines
-        .map(|line| {
-            let line: Vec<char> = line.chars().collect();
-            let cell = |number: usize| {
-                let end = starts.get(number + 1).copied().unwrap_or(line.len()).min(line.len());
-                let start = starts[number].min(end);
-                line[start..end].iter().collect::<String>().trim().to_owned()
-            };
-            (0..starts.len()).map(cell).collect()
-        })
-        .collect()
-}
-
-const CLUSTERS: &[&str] = &["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"];
-const LISTENERS: &[&str] = &["ADDRESSES", "PORT", "MATCH", "DESTINATION"];
-const ROUTES: &[&str] = &["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"];
-const EDS: &[&str] = &["NAME", "STATUS", "LOCALITY", "CLUSTER"];
-const ENDPOINTS: &[&str] = &["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"];
-const SECRETS: &[&str] = &["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"];
 
 /// Compares one table with what istioctl printed for the same file, row by row in the same order.
 fn compare(proxy: &str, what: &str, source: &str, headers: &[&str]) -> usize {

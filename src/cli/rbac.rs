@@ -10,7 +10,7 @@ use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
-use crate::sources::rights::{Right, Where, rights};
+use crate::sources::rights::{Right, Where, of_one_proxy, rights};
 
 /// Print the roles that are enough for a command
 ///
@@ -46,6 +46,7 @@ enum For {
     Status,
     InjectCheck,
     ProxyStatus,
+    ProxyConfig,
     Conflicts,
     Capture,
 }
@@ -83,6 +84,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => status::is_of_status(check),
         For::InjectCheck => inject_check::is_about_injection(check),
         For::ProxyStatus => proxy_status::is_about_sync(check),
+        For::ProxyConfig => false,
         For::Conflicts => conflicts::is_about_conflicts(check),
         For::Capture => true,
     };
@@ -97,15 +99,20 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => session::needs(status::VIEW, &selected),
         For::InjectCheck => session::needs(inject_check::VIEW, &selected),
         For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
+        For::ProxyConfig => BTreeSet::new(),
         For::Conflicts => session::needs(conflicts::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
-    let rights = rights(&sources, &scope);
+    let rights = match args.command {
+        For::ProxyConfig => of_one_proxy(&scope),
+        _ => rights(&sources, &scope),
+    };
     let name = match args.command {
         For::Status => "kubectl-asm-status",
         For::InjectCheck => "kubectl-asm-inject-check",
         For::ProxyStatus => "kubectl-asm-proxy-status",
+        For::ProxyConfig => "kubectl-asm-proxy-config",
         For::Conflicts => "kubectl-asm-conflicts",
         For::Capture => "kubectl-asm-capture",
     };

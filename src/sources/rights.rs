@@ -45,6 +45,29 @@ pub fn rights(sources: &BTreeSet<SourceId>, scope: &Scope) -> BTreeSet<Right> {
     SOURCES.iter().filter(|source| sources.contains(&source.id)).flat_map(|source| of_source(source, scope)).collect()
 }
 
+/// What asking one proxy needs: its pod, the pods of its workload, and its port.
+#[must_use]
+pub fn of_one_proxy(scope: &Scope) -> BTreeSet<Right> {
+    const NEEDS: [(&str, &str, &[&str]); 7] = [
+        ("", "pods", &["get", "list"]),
+        // See the source `xds` in the catalog.
+        ("", "pods/portforward", &["create", "get"]),
+        ("apps", "deployments", &["get"]),
+        ("apps", "statefulsets", &["get"]),
+        ("apps", "daemonsets", &["get"]),
+        ("apps", "replicasets", &["get"]),
+        ("batch", "jobs", &["get"]),
+    ];
+    let right = |group, resource, verb| {
+        let api = Api { group, version: "v1", resource };
+        places(Place::Scope, scope).into_iter().map(move |place| Right::new(verb, api, place, None))
+    };
+    NEEDS
+        .iter()
+        .flat_map(|(group, resource, verbs)| verbs.iter().flat_map(|verb| right(*group, *resource, *verb)))
+        .collect()
+}
+
 fn of_source(source: &Source, scope: &Scope) -> Vec<Right> {
     if let Reach::Follows(_, _, rights) = &source.reach {
         return rights

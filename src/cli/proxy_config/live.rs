@@ -22,6 +22,9 @@ use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Snapshot};
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
 
+/// What Envoy says when a mask fits nothing (`source/server/admin/config_dump_handler.cc` in envoyproxy/envoy).
+const NOTHING_OF_IT: &str = "could not be successfully applied";
+
 /// What came of asking.
 pub(super) struct Asked {
     /// The proxy's answers.
@@ -138,16 +141,25 @@ async fn read(
 ) -> Result<Option<jiff::Timestamp>, Fault> {
     let mut reader = Reader::new(answers);
     let mut outcome = Ok(());
-    let answer = tunnel
+    let asked = tunnel
         .ask_proxy(question, |piece| {
             if outcome.is_ok() {
                 outcome = reader.push(piece);
             }
         })
-        .await?;
+        .await;
+    let answer = match asked {
+        Ok(answer) => answer,
+        // Envoy has no configuration of that kind at all.
+        Err(fault) if fault.status == Some(400) && fault.message.contains(NOTHING_OF_IT) => {
+            answers.has_dump = true;
+            return Ok(None);
+        }
+        Err(fault) => return Err(fault),
+    };
     let outcome = outcome.and_then(|()| reader.finish());
     match outcome {
-        // A mask that fits nothing, such as that of extensions that nobody uses, gives an object without lists.
+        // An object without lists is an answer without anything in it.
         Ok(()) | Err(ReadError::Unknown) => Ok(answer.date),
         Err(ReadError::Sentence(said)) => Err(Fault::new(
             FaultKind::Malformed,
