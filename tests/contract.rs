@@ -41,6 +41,8 @@ fn reports() -> Vec<Value> {
         json_of(&["status", "--from", "demo"]),
         json_of(&["status", "--from", "demo", "--only", "INJ"]),
         json_of(&["inject-check", "--from", "demo", "-A"]),
+        json_of(&["conflicts", "--from", "demo"]),
+        json_of(&["conflicts", "--from", "demo", "-n", "nowhere"]),
         json_of(&["status", "--from", "/nonexistent/bundle.tar.gz"]),
         json_of(&["status", "--only", "NOPE99", "--from", "demo"]),
         json_of(&["status", "--from", "demo", "--context", "x"]),

@@ -150,7 +150,7 @@ fn conflict(lens: &Lens<'_>, rival: &Rival<'_>, revision: Option<&str>) -> Findi
     .key(KeyKind::Namespace, namespace)
     .maybe_impact(lens.blast_radius(|workload| {
         let is = |other: &&Workload<'_>| std::ptr::eq(*other, workload);
-        [&dependents.now, &dependents.next, &dependents.refused].iter().any(|list| list.iter().any(|w| is(w)))
+        [&dependents.now, &dependents.next, &dependents.refused].iter().any(|list| list.iter().any(is))
     }))
     .remedy(Remedy::new(
         "move its namespaces to the add-on, then remove it",

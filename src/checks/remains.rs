@@ -184,7 +184,7 @@ fn has_istio(lens: &Lens<'_>) -> bool {
     let pods = snapshot.istiods.items().unwrap_or_default();
     snapshot.scope.namespaces.is_some()
         || !snapshot.istiods.state().is_complete()
-        || pods.iter().any(|pod| !pod.is_over() && !(is_routing && pod.metadata.namespace == SYSTEM_NAMESPACE))
+        || pods.iter().filter(|pod| !pod.is_over()).any(|pod| !is_routing || pod.metadata.namespace != SYSTEM_NAMESPACE)
 }
 
 fn has_osm(lens: &Lens<'_>) -> bool {

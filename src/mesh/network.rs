@@ -120,7 +120,7 @@ impl<'a> World<'a> {
 }
 
 fn way<'a>(policies: Vec<&'a NetworkPolicy>, allows: impl Fn(&&NetworkPolicy) -> bool) -> Way<'a> {
-    if policies.is_empty() || policies.iter().any(|policy| allows(policy)) { Way::Open } else { Way::Blocked(policies) }
+    if policies.is_empty() || policies.iter().any(allows) { Way::Open } else { Way::Blocked(policies) }
 }
 
 /// The name of a port depends on the pod: it may be this one.

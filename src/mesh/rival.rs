@@ -85,7 +85,7 @@ impl Owner {
         }
         let marks =
             ["install.operator.istio.io/owning-resource", "operator.istio.io/managed", "operator.istio.io/version"];
-        marks.iter().any(|mark| meta.labels.contains_key(*mark)).then_some(Self::Istioctl)
+        marks.iter().any(|mark| meta.labels.contains_key(mark)).then_some(Self::Istioctl)
     }
 
     /// In words.

@@ -223,7 +223,8 @@ fn purge(purge: &PurgeView, style: Style) -> String {
             purge.of_add_on,
             match purge.resources {
                 0 => String::new(),
-                number => format!(", and {} with their definitions", plural(number, "resource")),
+                1 => ", and 1 resource with its definition".to_owned(),
+                number => format!(", and {number} resources with their definitions"),
             }
         ),
     };
@@ -265,4 +266,109 @@ fn path(namespace: Option<&str>, name: &str) -> String {
 
 fn join(names: impl Iterator<Item = String>) -> String {
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Risk;
+
+    fn rival() -> RivalView {
+        RivalView {
+            kind: "selfManagedIstio".to_owned(),
+            namespace: "istio-system".to_owned(),
+            owner: Some("Helm release istiod in istio-system".to_owned()),
+            alive: true,
+            parts: vec!["pod/istiod-1".to_owned()],
+            now: Some(Impact { namespaces: 1, workloads: 2, pods: 7 }),
+            next_restart: Some(Impact { namespaces: 1, workloads: 1, pods: 4 }),
+            refused: Some(Impact { namespaces: 1, workloads: 1, pods: 3 }),
+            codes: vec!["CON01".to_owned()],
+        }
+    }
+
+    fn object(namespace: Option<&str>, name: &str, belongs: &str) -> PurgeObject {
+        PurgeObject { namespace: namespace.map(str::to_owned), name: name.to_owned(), belongs: belongs.to_owned() }
+    }
+
+    fn view() -> ConflictsView {
+        let step = |text: &str, word: &str| Step::command(Risk::Change, text, ["kubectl", word]);
+        let stage = |stage: &str, summary: &str, codes: &[&str], steps: Vec<Step>| StageView {
+            stage: stage.to_owned(),
+            summary: summary.to_owned(),
+            codes: codes.iter().map(|code| (*code).to_owned()).collect(),
+            steps,
+        };
+        ConflictsView {
+            revisions: Some(vec!["asm-1-30".to_owned()]),
+            rivals: vec![rival()],
+            rivals_complete: true,
+            purge: PurgeView {
+                objects: 3,
+                of_add_on: 2,
+                resources: 1,
+                complete: false,
+                unread: vec!["componentSecrets".to_owned()],
+                kinds: vec![
+                    PurgeKind {
+                        kind: "Deployment".to_owned(),
+                        resource: "deployments.apps".to_owned(),
+                        objects: vec![
+                            object(Some("aks-istio-system"), "istiod-asm-1-30", "addOn"),
+                            object(Some("istio-system"), "istiod", "other"),
+                        ],
+                    },
+                    PurgeKind {
+                        kind: "CustomResourceDefinition".to_owned(),
+                        resource: "customresourcedefinitions.apiextensions.k8s.io".to_owned(),
+                        objects: vec![object(None, "virtualservices.networking.istio.io", "shared")],
+                    },
+                ],
+                lost: vec![LostView {
+                    definition: "virtualservices.networking.istio.io".to_owned(),
+                    resources: Some(vec![ObjectName { namespace: Some("shop".to_owned()), name: "web".to_owned() }]),
+                }],
+            },
+            instead: vec![
+                stage("backUp", "keep it", &[], vec![step("writes a file", "get")]),
+                stage("cleanUp", "remove the other", &["CON01"], vec![step("deletes it", "delete")]),
+            ],
+        }
+    }
+
+    #[test]
+    fn who_is_beside_the_add_on_stands_in_a_table() {
+        assert_eq!(
+            head(&view(), Style::default(), false),
+            "BESIDE THE ADD-ON    NAMESPACE      INSTALLED BY                          PODS NOW                NEXT RESTART\n\
+             self-managed Istio   istio-system   Helm release istiod in istio-system   7 pods in 1 namespace   1 workload refused, 1 workload gets its sidecar\n"
+        );
+        let nothing = ConflictsView { rivals_complete: true, ..ConflictsView::default() };
+        assert_eq!(head(&nothing, Style::default(), false), "Beside the add-on   nothing\n");
+        let unread = head(&ConflictsView::default(), Style::default(), false);
+        assert!(unread.contains("not everything could be read"), "{unread}");
+    }
+
+    #[test]
+    fn the_purge_is_told_object_by_object_and_the_way_out_in_order() {
+        assert_eq!(
+            tail(&view(), Style::default(), false),
+            "istioctl uninstall --purge would delete 3 objects here, 2 of the add-on, and 1 resource with its definition. \
+             There may be more: not everything could be read.\n\
+             \n\
+             WOULD BE DELETED                      OBJECTS   ADD-ON'S   NAMES\n\
+             Deployment                            2         1          aks-istio-system/istiod-asm-1-30, istio-system/istiod\n\
+             CustomResourceDefinition              1         1          virtualservices.networking.istio.io\n\
+             virtualservices.networking.istio.io   1         -          shop/web\n\
+             \n\
+             Instead of a purge, in this order:\n  \
+               1. keep it\n    \
+                 # writes a file\n    \
+                 $ kubectl get\n  \
+               2. remove the other\n    \
+                 # the commands of CON01, above\n"
+        );
+        let wide = tail(&view(), Style::default(), true);
+        assert!(wide.contains("$ kubectl delete"), "wide has every command: {wide}");
+    }
 }

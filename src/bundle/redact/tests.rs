@@ -272,3 +272,32 @@ fn of_a_mesh_configuration_with_several_documents_only_the_first_stays() {
         "what does not parse keeps its layout and loses its words"
     );
 }
+
+#[test]
+fn a_policy_of_the_network_keeps_who_may_talk_to_whom_and_loses_addresses_paths_and_headers() {
+    let policy = redacted(
+        SourceId::NetworkPolicies,
+        json!({"metadata": {"name": "a"}, "spec": {
+            "podSelector": {"matchLabels": {"ipBlock": "x"}},
+            "egress": [{"to": [{"ipBlock": {"cidr": "203.0.113.7/32"}}, {"podSelector": {}, "ipBlock": null}], "ports": [{"port": 443}]}]}}),
+    );
+    assert_eq!(
+        policy["spec"],
+        json!({"podSelector": {"matchLabels": {"ipBlock": "x"}},
+            "egress": [{"to": [{"ipBlock": {}}, {"podSelector": {}, "ipBlock": null}], "ports": [{"port": 443}]}]})
+    );
+    let policy = redacted(
+        SourceId::CiliumPolicies,
+        json!({"metadata": {"name": "a"}, "spec": {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [{
+            "fromCIDR": ["203.0.113.7/32"],
+            "authentication": {"mode": "required"},
+            "toPorts": [{"ports": [{"port": "80"}], "rules": {"http": [{"path": "/secret", "headers": ["X-Token: abc"]}], "dns": null}}]}]}}),
+    );
+    assert_eq!(
+        policy["spec"],
+        json!({"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [{
+            "fromCIDR": [],
+            "authentication": {"mode": "required"},
+            "toPorts": [{"ports": [{"port": "80"}], "rules": {"http": [], "dns": null}}]}]})
+    );
+}
