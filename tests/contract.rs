@@ -43,6 +43,7 @@ fn reports() -> Vec<Value> {
         json_of(&["inject-check", "--from", "demo", "-A"]),
         json_of(&["conflicts", "--from", "demo"]),
         json_of(&["conflicts", "--from", "demo", "-n", "nowhere"]),
+        json_of(&["proxy-status", "--from", "demo"]),
         json_of(&["status", "--from", "/nonexistent/bundle.tar.gz"]),
         json_of(&["status", "--only", "NOPE99", "--from", "demo"]),
         json_of(&["status", "--from", "demo", "--context", "x"]),
@@ -97,6 +98,8 @@ fn the_exit_code_is_the_same_in_every_format() {
         (&["status", "--from", "demo", "--only", "ENV01"], 0),
         (&["status", "--from", "/nonexistent"], 2),
         (&["inject-check", "--from", "demo", "-n", "nowhere"], 2),
+        (&["proxy-status", "--from", "demo", "nowhere"], 2),
+        (&["proxy-status", "--from", "demo", "--only", "UPG04"], 1),
     ] {
         for format in ["text", "wide", "short", "json", "yaml"] {
             let mut all = args.to_vec();
@@ -142,6 +145,8 @@ fn mistakes_are_named_and_exit_with_2() {
         (&["status", "--from", "demo", "--context", "prod"], "--context"),
         (&["inject-check", "svc/web", "--from", "demo"], "svc"),
         (&["explain", "NOPE01"], "NOPE01"),
+        (&["proxy-status", "--from", "demo", "--watch"], "--watch"),
+        (&["proxy-status", "--from", "demo", "-l", "a b"], "a b"),
         (&["status", "--facts", "/nonexistent/facts.yaml", "--from", "demo"], "facts"),
     ] {
         let output = asm(args);

@@ -5,8 +5,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
+use kubectl_asm::bundle::Recorder;
 use kubectl_asm::cluster::forward::PodPort;
 use kubectl_asm::cluster::{IstiodReply, IstiodRequest, Life};
 use kubectl_asm::engine::lens::World;
@@ -56,10 +58,36 @@ fn objects() -> Vec<Value> {
             "metadata": {"name": name, "namespace": namespace, "annotations": {"istio.io/rev": revision}},
             "spec": {"containers": [{"name": "istio-proxy", "image": "proxyv2:v1.28.3"}]},
             "status": {"phase": "Running", "containerStatuses": [
-                {"name": "istio-proxy", "state": {"running": {"startedAt": "2026-11-23T05:50:00Z"}}}]}})
+                {"name": "istio-proxy", "ready": true, "state": {"running": {"startedAt": "2026-11-23T05:50:00Z"}}}]}})
+    };
+    let istiod = |(name, revision): (&str, &str)| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "aks-istio-system", "labels": {"app": "istiod", "istio.io/rev": revision}},
+            "spec": {"containers": [{"name": "discovery", "image": "pilot:v1.28.3"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
     };
     let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    PODS.iter().map(pod).chain(["aks-istio-ingress", "shop", "next"].map(namespace)).collect()
+    let namespaces = ["aks-istio-system", "aks-istio-ingress", "shop", "next"].map(namespace);
+    PODS.iter().map(pod).chain(ISTIODS.map(istiod)).chain(namespaces).collect()
+}
+
+/// What an istiod answered, or that it is frozen.
+fn answer(pod: &str, revision: &str, now: Timestamp, frozen: &[&str]) -> xds::Lines {
+    let target = PodPort { namespace: "aks-istio-system".into(), pod: pod.into(), port: 15014 };
+    let request = IstiodRequest { target, revision: revision.into(), life: Life::Running };
+    let reply = if frozen.contains(&pod) {
+        let fault = Fault::new(FaultKind::Timeout, format!("pod {pod} did not answer within 10 s"));
+        IstiodReply { fault: Some(fault), ..IstiodReply::default() }
+    } else {
+        IstiodReply {
+            version: Some(String::from_utf8(recorded(pod, "version.txt")).unwrap().trim().to_owned()),
+            date: Some(now),
+            syncz: Some(recorded(pod, "syncz.json")),
+            connections: Some(recorded(pod, "connections.json")),
+            ..IstiodReply::default()
+        }
+    };
+    xds::lines(&request, reply)
 }
 
 /// The recording as a world at a time; istiods that are frozen do not answer.
@@ -69,21 +97,7 @@ fn world(now: Timestamp, frozen: &[&str], scope: Option<Vec<String>>) -> Snapsho
     let mut collector = (source.collector)();
     let mut faults = Vec::new();
     for (pod, revision) in ISTIODS {
-        let target = PodPort { namespace: "aks-istio-system".into(), pod: pod.into(), port: 15014 };
-        let request = IstiodRequest { target, revision: revision.into(), life: Life::Running };
-        let reply = if frozen.contains(&pod) {
-            let fault = Fault::new(FaultKind::Timeout, format!("pod {pod} did not answer within 10 s"));
-            IstiodReply { fault: Some(fault), ..IstiodReply::default() }
-        } else {
-            IstiodReply {
-                version: Some(String::from_utf8(recorded(pod, "version.txt")).unwrap().trim().to_owned()),
-                date: Some(now),
-                syncz: Some(recorded(pod, "syncz.json")),
-                connections: Some(recorded(pod, "connections.json")),
-                ..IstiodReply::default()
-            }
-        };
-        let answer = xds::lines(&request, reply);
+        let answer = answer(pod, revision, now, frozen);
         answer.lines.iter().for_each(|line| collector.item(line));
         faults.extend(answer.fault);
     }
@@ -183,5 +197,119 @@ fn without_istiods_every_proxy_is_unknown() {
         let states = states(&snapshot, now);
         assert_eq!(states.len(), PODS.len());
         assert!(states.values().all(|(state, _)| *state == State::Unknown), "{states:?}");
+    }
+}
+
+/// Writes the recording as a bundle, and reads it with the command.
+fn command(now: Timestamp, frozen: &[&str], args: &[&str]) -> (Value, i32) {
+    let mut snapshot = world(now, frozen, None);
+    snapshot.origin.captured_at = Some(now);
+    let mut recorder = Recorder::new();
+    for (id, kind) in [(SourceId::Pods, "Pod"), (SourceId::SystemPods, "Pod"), (SourceId::Namespaces, "Namespace")] {
+        let mut part = recorder.source(id);
+        let of = |object: &&Value| {
+            let system = object["metadata"]["namespace"] == "aks-istio-system";
+            object["kind"] == kind && (id != SourceId::SystemPods || system)
+        };
+        objects().iter().filter(of).for_each(|object| part.item(object.to_string().as_bytes()));
+        recorder.keep(id, part);
+    }
+    let mut part = recorder.source(SourceId::Xds);
+    for (pod, revision) in ISTIODS {
+        answer(pod, revision, now, frozen).lines.iter().for_each(|line| part.item(line));
+    }
+    recorder.keep(SourceId::Xds, part);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar.gz");
+    kubectl_asm::bundle::write(&mut std::fs::File::create(&path).unwrap(), &snapshot, recorder).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-asm"))
+        .args(["proxy-status", "-o", "json", "--from"])
+        .arg(&path)
+        .args(args)
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (report, output.status.code().unwrap())
+}
+
+fn names(report: &Value) -> Vec<String> {
+    let rows = report["view"]["proxies"].as_array().unwrap();
+    rows.iter().map(|row| format!("{} {}", row["state"].as_str().unwrap(), row["name"].as_str().unwrap())).collect()
+}
+
+const BROKEN: [&str; 5] = [
+    "ERROR badlds-7d75f4dd68-4q7zq",
+    "ERROR refuses-f7d6d48cc-wj67r",
+    "STALE half-5f9d67bc7-nj9jr",
+    "STALE stuck-6b9cccb8f4-kxlw2",
+    "NOT CONNECTED off-6d4b8c7f9-x2x2x",
+];
+
+#[test]
+fn a_bundle_says_what_the_cluster_said() {
+    let (report, exit) = command(after(300), &[], &["--only-problems", "--only", "PRX03,PRX11,PRX12,PRX13"]);
+    assert_eq!((exit, names(&report)), (1, BROKEN.map(str::to_owned).into()));
+    let counts = json!({"ERROR": 2, "STALE": 2, "NOT CONNECTED": 1, "SYNCED": 6});
+    assert_eq!(report["view"]["counts"], counts, "those that are not shown are counted");
+    let found: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|f| (&f["code"], &f["subject"]["name"])).collect();
+    let expected = [
+        ("PRX12", "off-6d4b8c7f9-x2x2x"),
+        ("PRX03", "half-5f9d67bc7-nj9jr"),
+        ("PRX03", "stuck-6b9cccb8f4-kxlw2"),
+        ("PRX11", "badlds-7d75f4dd68-4q7zq"),
+        ("PRX11", "refuses-f7d6d48cc-wj67r"),
+    ];
+    let expected = expected.map(|(code, name)| (json!(code), json!(name)));
+    assert_eq!(found, expected.iter().map(|(code, name)| (code, name)).collect::<Vec<_>>());
+    let badlds = &report["view"]["proxies"][0];
+    assert_eq!(badlds["types"]["LDS"]["state"], "ERROR");
+    let text = "Error adding/updating listener(s) virtualInbound: Proto constraint validation failed (lab: refused on purpose)";
+    assert_eq!(badlds["types"]["LDS"]["error"], text);
+    assert_eq!((&badlds["istiod"], &badlds["version"]), (&json!("istiod-asm-1-28-0"), &json!("1.28.3")));
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<_> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn one_proxy_can_be_asked_for_in_several_ways() {
+    for args in
+        [&["stuck-6b9cccb8f4-kxlw2"][..], &["stuck-6b9cccb8f4-kxlw2.shop"], &["-n", "shop", "stuck-6b9cccb8f4-kxlw2"]]
+    {
+        let (report, exit) = command(after(300), &[], &[args, &["--only", "PRX03,PRX11,PRX12"]].concat());
+        assert_eq!((exit, names(&report)), (1, vec![BROKEN[3].to_owned()]), "{args:?}");
+        let codes: Vec<_> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, ["PRX03"], "{args:?}: what is wrong with others is none of its business");
+    }
+    let (report, exit) = command(after(300), &[], &["stuck-6b9cccb8f4"]);
+    assert_eq!((exit, &report["error"]["kind"]), (2, &json!("pod")));
+    let (report, exit) = command(after(300), &[], &["--revision", "asm-1-30", "--only", "PRX"]);
+    assert_eq!((exit, names(&report).len()), (0, 2), "{:#}", report["findings"]);
+}
+
+#[test]
+fn a_frozen_istiod_is_named_and_costs_only_its_own_proxies() {
+    let only = ["--only", "PRX03,PRX11,PRX12,PRX13"];
+    let (report, exit) = command(after(300), &["istiod-asm-1-28-1"], &only);
+    assert_eq!(exit, 1, "the rejection is seen all the same");
+    let frozen = &report["view"]["istiods"][1];
+    assert_eq!((&frozen["pod"], &frozen["answered"]), (&json!("istiod-asm-1-28-1"), &json!(false)));
+    assert!(frozen["error"].as_str().unwrap().contains("did not answer"), "{frozen}");
+    assert_eq!(report["view"]["counts"], json!({"ERROR": 2, "STALE": 1, "UNKNOWN": 4, "SYNCED": 4}));
+    let (report, exit) = command(after(300), &["istiod-asm-1-30-0"], &[&only[..], &["-n", "next"]].concat());
+    assert_eq!(exit, 3, "nothing wrong is seen, and not everything was: {:#}", report["findings"]);
+    assert_eq!(report["view"]["counts"], json!({"UNKNOWN": 2}));
+}
+
+#[test]
+fn the_grace_of_the_command_is_that_of_its_findings() {
+    for (grace, exit) in [("10m", 0), ("30s", 1)] {
+        let (report, found) =
+            command(after(300), &[], &["stuck-6b9cccb8f4-kxlw2", "--grace", grace, "--only", "PRX03"]);
+        assert_eq!(found, exit, "{grace}: {:#}", report["findings"]);
     }
 }
