@@ -199,8 +199,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CON02", effect: "INJ12", by: KeyKind::Webhook },
     // A webhook that nobody answers refuses the gateways.
     Cause { cause: "WHK08", effect: "WHK05", by: KeyKind::Webhook },
-    // A proxy that cannot reach istiod does not become ready.
-    Cause { cause: "CON08", effect: "PRX04", by: KeyKind::Workload },
+    // A proxy that cannot reach istiod is not connected, and a new one does not become ready.
+    Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Workload },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.
