@@ -1,6 +1,7 @@
 //! `proxy-status`: what istiods say about proxies, through a real port-forward.
 
 use crate::cluster::{Lab, Report, list, poll, text};
+use crate::rights::Granted;
 use crate::world::{World, lines, same_live_and_bundled};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -135,6 +136,7 @@ pub fn rights_to_port_forward() {
         }
         objects
     };
+    let _granted = Granted { lab: &lab, objects: list(&printed["items"]) };
     let look = |objects: Vec<Value>, complete: bool| -> Report {
         lab.apply(&objects);
         let mut last = None;

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Takes the roles away again, also when the test fails.
-struct Granted<'a> {
-    lab: &'a Lab,
-    objects: Vec<Value>,
+pub struct Granted<'a> {
+    pub lab: &'a Lab,
+    pub objects: Vec<Value>,
 }
 
 impl<'a> Granted<'a> {

@@ -129,7 +129,29 @@ fn without_origin(report: &Report) -> Report {
     if let Some(map) = report.json.as_object_mut() {
         map.remove("origin");
     }
+    forget_ages(&mut report.json);
     report
+}
+
+/// What istiod sent is measured by istiod's own clock, which `--now` does not stop.
+fn forget_ages(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.split(' ').map(|word| if is_age(word) { "AGE" } else { word }).collect::<Vec<_>>().join(" "),
+        Value::Array(list) => list.iter_mut().for_each(forget_ages),
+        Value::Object(map) => {
+            map.remove("ageSeconds");
+            map.values_mut().for_each(forget_ages);
+        }
+        _ => {}
+    }
+}
+
+/// `45s`, `4m30s`, `5d3h`, also before a comma.
+fn is_age(word: &str) -> bool {
+    let word = word.trim_end_matches([',', '.', ')']);
+    word.starts_with(|c: char| c.is_ascii_digit())
+        && word.ends_with(['s', 'm', 'h', 'd'])
+        && word.chars().all(|c| c.is_ascii_digit() || "smhd".contains(c))
 }
 
 /// Where two documents part, so that a failure can be read.
