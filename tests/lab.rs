@@ -210,6 +210,11 @@ fn a_missing_proxy_is_listed() {
 }
 
 #[test]
+fn a_silent_proxy_is_stale() {
+    proxies::a_silent_proxy_is_stale();
+}
+
+#[test]
 fn a_frozen_istiod_costs_its_own_part() {
     proxies::a_frozen_istiod_costs_its_own_part();
 }

@@ -167,12 +167,14 @@ pub fn sync<'a>(snapshot: &'a Snapshot, workloads: &[Workload<'a>], now: Timesta
     let records = snapshot.xds.items();
     let mut istiods: Vec<&IstiodAnswer> = Vec::new();
     let mut clients: HashMap<Key<'_>, Vec<&XdsClient>> = HashMap::new();
+    let pods = pods(snapshot, workloads);
     let mut others = 0;
     for record in records.unwrap_or_default() {
         match record {
             XdsRecord::Istiod(answer) => istiods.push(answer),
             XdsRecord::Proxy(client) => match client.syncz.pod().filter(|_| is_proxy(client)) {
                 None => others += 1,
+                Some((pod, namespace)) if is_tool(client) && !pods.contains_key(&(namespace, pod)) => others += 1,
                 Some((pod, namespace)) if snapshot.scope.contains(namespace) => {
                     clients.entry((namespace, pod)).or_default().push(client);
                 }
@@ -181,7 +183,6 @@ pub fn sync<'a>(snapshot: &'a Snapshot, workloads: &[Workload<'a>], now: Timesta
         }
     }
     istiods.sort_by(|a, b| (&a.revision, &a.pod).cmp(&(&b.revision, &b.pod)));
-    let pods = pods(snapshot, workloads);
     let teller = Teller { by_pod: istiods.iter().map(|answer| (answer.pod.as_str(), *answer)).collect(), now, grace };
     let mut rows: Vec<Row<'_>> =
         clients.iter().filter_map(|(key, clients)| teller.row(*key, clients, pods.get(key))).collect();
@@ -195,6 +196,14 @@ pub fn sync<'a>(snapshot: &'a Snapshot, workloads: &[Workload<'a>], now: Timesta
     let old = clients.values().flatten().filter(|client| teller.is_old(client)).map(|client| client.istiod.as_str());
     let old = old.collect();
     Sync { istiods: records.map(|_| istiods), rows, others, old }
+}
+
+/// The version that istiod gives to what names none (`MaxIstioVersion` in `pilot/pkg/model/context.go`): istioctl, which
+/// stays in the list for a while after it has asked for it, under the name of no pod.
+const NO_VERSION: &str = "65536.65536.65536";
+
+fn is_tool(client: &XdsClient) -> bool {
+    client.syncz.istio_version == NO_VERSION
 }
 
 fn is_proxy(client: &XdsClient) -> bool {

@@ -94,6 +94,21 @@ pub fn a_missing_proxy_is_listed() {
     assert_eq!(lines(&report.json), ["error PRX12 Deployment apart/web"]);
 }
 
+/// What is sent and never acknowledged is a warning once the grace is over, and no error.
+pub fn a_silent_proxy_is_stale() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "proxy-stale");
+    lab.settle();
+    poll("the grace is over", Duration::from_secs(30), || {
+        let report = lab.report(&["proxy-status", "-n", "silent", "--grace", "2s"]);
+        let states = of(&states(&report), "silent/web").join(" ");
+        match (states.as_str(), report.code) {
+            ("STALE STALE", 0) if lines(&report.json) == ["warning PRX03 Deployment silent/web"] => Ok(()),
+            _ => Err(format!("{states}, exit {}, {:?}", report.code, lines(&report.json))),
+        }
+    });
+}
+
 /// One istiod of two accepts connections and says nothing: the rest is complete, and nothing is called well that was not
 /// seen.
 pub fn a_frozen_istiod_costs_its_own_part() {

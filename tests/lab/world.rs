@@ -136,7 +136,9 @@ fn without_origin(report: &Report) -> Report {
 /// What istiod sent is measured by istiod's own clock, which `--now` does not stop.
 fn forget_ages(value: &mut Value) {
     match value {
-        Value::String(text) => *text = text.split(' ').map(|word| if is_age(word) { "AGE" } else { word }).collect::<Vec<_>>().join(" "),
+        Value::String(text) => {
+            *text = text.split(' ').map(|word| if is_age(word) { "AGE" } else { word }).collect::<Vec<_>>().join(" ")
+        }
         Value::Array(list) => list.iter_mut().for_each(forget_ages),
         Value::Object(map) => {
             map.remove("ageSeconds");
