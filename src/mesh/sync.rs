@@ -198,8 +198,8 @@ pub fn sync<'a>(snapshot: &'a Snapshot, workloads: &[Workload<'a>], now: Timesta
     Sync { istiods: records.map(|_| istiods), rows, others, old }
 }
 
-/// The version that istiod gives to what names none (`MaxIstioVersion` in `pilot/pkg/model/context.go`): istioctl, which
-/// stays in the list for a while after it has asked for it, under the name of no pod.
+/// The version that istioctl calls itself (`pkg/adsc/adsc.go` in istio/istio). It is a client of istiod while it asks, stays
+/// in the list for half a minute, and has the name of no pod.
 const NO_VERSION: &str = "65536.65536.65536";
 
 fn is_tool(client: &XdsClient) -> bool {
