@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::proxy_status::is_named;
-use super::session::{self, DefaultScope, Job, in_time};
+use super::session::{self, DefaultScope, Job, in_time, runtime};
 use crate::cluster::envoy::{ADMIN_PORT, ProxyQuestion};
 use crate::cluster::forward::{ConnectionId, PodPort, Question};
 use crate::cluster::{Cluster, ConnectOptions};
@@ -55,10 +55,7 @@ fn ask(
     args: &ReportArgs,
     target: &str,
 ) -> Result<(Snapshot, ProxyDiffView), ErrorDocument> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
-            ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
-        })?;
+    let runtime = runtime()?;
     let begin = Instant::now();
     let timeout = args.timeout;
     let asked = runtime.block_on(async {

@@ -298,11 +298,7 @@ pub fn live(
     sources: BTreeSet<SourceId>,
     record: bool,
 ) -> Result<Gathered, ErrorDocument> {
-    // One thread: a list comes in thousands of pieces, and waking another thread for each of them costs more than reading
-    // and decoding side by side would save. The server takes longest in any case.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
-    })?;
+    let runtime = runtime()?;
     let begin = Instant::now();
     let gathered = runtime.block_on(async {
         let options = ConnectOptions { plugin_timeout: Some(args.timeout), ..connection.options() };
@@ -358,9 +354,22 @@ pub fn live(
     gathered
 }
 
+/// What asynchronous parts run on. One thread: a list comes in thousands of pieces, and waking another thread for each of
+/// them costs more than reading and decoding side by side would save. The server takes longest in any case.
+///
+/// # Errors
+/// When the operating system does not give what is needed.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| ErrorDocument {
+        kind: "internal".to_owned(),
+        message: format!("no runtime: {error}"),
+        hints: Vec::new(),
+    })
+}
+
 /// Waits; false when the user ends it.
 pub fn pause(time: Duration) -> bool {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return false };
+    let Ok(runtime) = runtime() else { return false };
     runtime.block_on(async {
         tokio::select! {
             () = tokio::time::sleep(time) => true,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{ProxyConfigArgs, What};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::inject_check::parse_target;
-use crate::cli::session::in_time;
+use crate::cli::session::{in_time, runtime};
 use crate::cli::ui;
 use crate::cluster::envoy::ProxyQuestion;
 use crate::cluster::forward::{PodPort, Tunnel};
@@ -37,10 +37,7 @@ pub(super) struct Asked {
 
 /// Finds the proxy and asks it.
 pub(super) fn ask(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, ErrorDocument> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| {
-            ErrorDocument { kind: "internal".to_owned(), message: format!("no runtime: {error}"), hints: Vec::new() }
-        })?;
+    let runtime = runtime()?;
     let begin = Instant::now();
     let timeout = args.report.timeout;
     let asked = runtime.block_on(async {
