@@ -191,11 +191,13 @@ fn certificate(body: &str) -> Result<Certificate, &'static str> {
 }
 
 fn trust_domain(names: &SubjectAltName) -> Option<String> {
-    let uris = names.0.iter().filter_map(|name| match name {
+    let mut uris = names.0.iter().filter_map(|name| match name {
         GeneralName::UniformResourceIdentifier(uri) => uri.as_str().strip_prefix("spiffe://"),
         _ => None,
     });
-    uris.last().map(|path| path.split('/').next().unwrap_or_default().to_owned()).filter(|domain| !domain.is_empty())
+    uris.next_back()
+        .map(|path| path.split('/').next().unwrap_or_default().to_owned())
+        .filter(|domain| !domain.is_empty())
 }
 
 /// The last second of the year 9999 stands for "never" (RFC 5280, 4.1.2.5) and is later than a [`Timestamp`] can be.

@@ -126,26 +126,29 @@ pub struct DeadRoute<'a> {
 /// answers, nothing can be said.
 #[must_use]
 pub fn dead(answers: &ProxyAnswers) -> BTreeMap<Option<Origin<'_>>, Vec<DeadRoute<'_>>> {
-    let mut found: BTreeMap<Option<Origin<'_>>, BTreeMap<&str, Vec<(&str, &str)>>> = BTreeMap::new();
+    let mut found: BTreeMap<Option<Origin<'_>>, Vec<DeadRoute<'_>>> = BTreeMap::new();
     if !answers.has_all_of(&[Part::ActiveClusters, Part::StaticClusters, Part::WarmingClusters])
         || !answers.clusters.iter().any(|cluster| cluster.stage == Stage::Active)
     {
-        return BTreeMap::new();
+        return found;
     }
     let known: BTreeSet<&str> = answers.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     for (config, host, route) in named(answers) {
         for cluster in route.action.clusters().filter(|cluster| !cluster.is_empty() && !known.contains(cluster)) {
             let origin = route.config.as_deref().and_then(Origin::parse);
-            let places = found.entry(origin).or_default().entry(cluster).or_default();
-            if places.last() != Some(&(config, host)) {
-                places.push((config, host));
-            }
+            note(found.entry(origin).or_default(), cluster, (config, host));
         }
     }
-    let list = |clusters: BTreeMap<_, _>| {
-        clusters.into_iter().map(|(cluster, places)| DeadRoute { cluster, places }).collect()
-    };
-    found.into_iter().map(|(origin, clusters)| (origin, list(clusters))).collect()
+    found
+}
+
+/// Adds a place to the list of dead routes, each cluster and each place once.
+fn note<'a>(list: &mut Vec<DeadRoute<'a>>, cluster: &'a str, place: (&'a str, &'a str)) {
+    match list.iter_mut().find(|dead| dead.cluster == cluster) {
+        None => list.push(DeadRoute { cluster, places: vec![place] }),
+        Some(dead) if !dead.places.contains(&place) => dead.places.push(place),
+        Some(_) => {}
+    }
 }
 
 /// Routes that came by name: configuration, virtual host, route.
@@ -182,12 +185,7 @@ pub fn deserted(answers: &ProxyAnswers) -> BTreeMap<Origin<'_>, Vec<DeadRoute<'_
     for (config, host, route) in named(answers) {
         let Some(origin) = route.config.as_deref().and_then(Origin::parse) else { continue };
         for cluster in route.action.clusters().filter(|cluster| is_deserted(cluster)) {
-            let list = found.entry(origin.clone()).or_default();
-            match list.iter_mut().find(|dead| dead.cluster == cluster) {
-                None => list.push(DeadRoute { cluster, places: vec![(config, host)] }),
-                Some(dead) if !dead.places.contains(&(config, host)) => dead.places.push((config, host)),
-                Some(_) => {}
-            }
+            note(found.entry(origin.clone()).or_default(), cluster, (config, host));
         }
     }
     found
