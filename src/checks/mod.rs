@@ -186,7 +186,6 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CA03", effect: "PRX12", by: KeyKind::Namespace },
     Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Workload },
     Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Revision },
-    Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
     Cause { cause: "PRX12", effect: "ING02", by: KeyKind::Workload },
     // What the application holds, the proxy cannot listen on: it rejects the listener, or does not start.
     Cause { cause: "PRX06", effect: "PRX12", by: KeyKind::Workload },
@@ -201,6 +200,8 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "WHK08", effect: "WHK05", by: KeyKind::Webhook },
     // A proxy that cannot reach istiod is not connected, and a new one does not become ready.
     Cause { cause: "CON08", effect: "PRX12", by: KeyKind::Workload },
+    Cause { cause: "CON08", effect: "PRX04", by: KeyKind::Workload },
+    Cause { cause: "PRX12", effect: "PRX04", by: KeyKind::Workload },
     // A second Istio behind a dead webhook refuses pods.
     Cause { cause: "CON01", effect: "WHK02", by: KeyKind::Webhook },
     // Nobody redirects traffic on a node: pods hang in the init container that looks for it.

@@ -1,5 +1,7 @@
 //! An API server with a small healthy cluster, parts of which a test replaces.
 
+use kubectl_asm::cluster::forward::PodPort;
+use kubectl_asm::cluster::{IstiodRequest, Life};
 use serde_json::{Value, json};
 
 use crate::cluster_support::{Manner, Reply, Seen, Server, ok, status};
@@ -97,6 +99,9 @@ pub fn answer(objects: &[Value], seen: &Seen) -> Reply {
     if seen.line.starts_with("POST ") {
         return Reply::Full(201, "", br#"{"status":{"allowed":true}}"#.to_vec());
     }
+    if let Some(forwarded) = istiod(objects, seen) {
+        return forwarded;
+    }
     let Some(asked) = Asked::of(seen) else { return status(404, "the server could not find the requested resource") };
     let found: Vec<&Value> = objects
         .iter()
@@ -118,6 +123,26 @@ pub fn answer(objects: &[Value], seen: &Seen) -> Reply {
         (Some(name), None) => status(404, &format!("{name} not found")),
         (None, _) => ok(json!({"kind": "List", "metadata": {"resourceVersion": "7"}, "items": found}).to_string()),
     }
+}
+
+/// A port-forward to an istiod, which answers as it does in every cluster.
+fn istiod(objects: &[Value], seen: &Seen) -> Option<Reply> {
+    let (path, query) = seen.path().split_once('?')?;
+    let pod = path.strip_suffix("/portforward")?.rsplit('/').next()?;
+    let port = query.split('&').find_map(|pair| pair.strip_prefix("ports="))?.parse().ok()?;
+    let request = IstiodRequest {
+        target: PodPort { namespace: "aks-istio-system".to_owned(), pod: pod.to_owned(), port },
+        revision: "asm-1-30".to_owned(),
+        life: Life::Running,
+    };
+    let now = "2026-08-15T10:00:00Z".parse().unwrap();
+    let answer = support::xds::reply(objects, &request, now, &[]);
+    let paths = [
+        ("/version", answer.version.map(String::into_bytes)),
+        ("/debug/syncz", answer.syncz),
+        ("/debug/connections", answer.connections),
+    ];
+    Some(Reply::Forward(port, paths.into_iter().filter_map(|(path, body)| Some((path, body?))).collect()))
 }
 
 /// The time of this machine as an HTTP date, so many seconds off.

@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use futures::{SinkExt, StreamExt};
 use kubectl_asm::cluster::{Api, Cluster, ConnectOptions, ListRequest, ListSink};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::{WebSocketStream, tungstenite};
 
 /// One request as it came in.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub enum Reply {
     Silent,
     /// These bytes and nothing else.
     Raw(Vec<u8>),
+    /// Opens a port-forward; behind it each path has a body, and every other path is not found.
+    Forward(u16, Vec<(&'static str, Vec<u8>)>),
 }
 
 pub fn ok(body: impl Into<String>) -> Reply {
@@ -272,8 +276,52 @@ async fn connection(
                 stream.write_all(&bytes).await.ok()?;
                 return None;
             }
+            Reply::Forward(port, paths) => {
+                let key = log.lock().unwrap().last()?.header("sec-websocket-key")?.to_owned();
+                return forward(stream, &key, port, &paths).await;
+            }
         }
     }
+}
+
+/// A pod's port as the API server forwards it: a WebSocket whose messages begin with a channel, 0 for data and 1 for what
+/// goes wrong, each of which first says its port
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming> and `remotecommand/websocket.go` in kubelet).
+async fn forward(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    key: &str,
+    port: u16,
+    paths: &[(&'static str, Vec<u8>)],
+) -> Option<()> {
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let mut socket = WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Server, None).await;
+    let message = |channel: u8, bytes: &[u8]| tungstenite::Message::binary([&[channel], bytes].concat());
+    for channel in [0, 1] {
+        socket.send(message(channel, &port.to_le_bytes())).await.ok()?;
+    }
+    let mut asked = Vec::new();
+    while let Some(Ok(received)) = socket.next().await {
+        if let tungstenite::Message::Binary(bytes) = received
+            && let Some((0, data)) = bytes.split_first()
+        {
+            asked.extend_from_slice(data);
+        }
+        if !asked.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let line = String::from_utf8_lossy(&asked).into_owned();
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        let found = paths.iter().find(|(known, _)| *known == path);
+        let (status, body) = found.map_or((404, &[][..]), |(_, body)| (200, body.as_slice()));
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+        socket.send(message(0, &[answer.as_bytes(), body].concat())).await.ok()?;
+        asked.clear();
+    }
+    None
 }
 
 async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {

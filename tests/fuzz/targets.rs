@@ -139,7 +139,7 @@ pub fn redaction() -> Target {
         for source in SOURCES {
             let mut redacted = original.clone();
             redact(source.id, &mut redacted);
-            let of_config = source.resource == "configmaps";
+            let of_config = source.resource == "configmaps" && source.id != SourceId::ComponentConfigMaps;
             let mut again = redacted.clone();
             redact(source.id, &mut again);
             // A template's hash is hashed again; everything else stays.

@@ -42,8 +42,13 @@ const TYPES: [(&str, &str); 6] = [
     ("SDS", "envoy.extensions.transport_sockets.tls.v3.Secret"),
 ];
 
-/// What the istiod of a request answers in a world of these objects.
+/// The lines of the istiod of a request in a world of these objects.
 pub fn answer(objects: &[Value], request: &IstiodRequest, now: Timestamp, disconnected: &[String]) -> Lines {
+    lines(request, reply(objects, request, now, disconnected))
+}
+
+/// What the istiod of a request answers in a world of these objects.
+pub fn reply(objects: &[Value], request: &IstiodRequest, now: Timestamp, disconnected: &[String]) -> IstiodReply {
     let documents: Vec<&Value> = objects.iter().filter(|object| text(object, "/kind") == KIND).collect();
     let document = documents.iter().find(|document| text(document, "/metadata/name") == request.target.pod);
     let asked = match document {
@@ -60,7 +65,7 @@ pub fn answer(objects: &[Value], request: &IstiodRequest, now: Timestamp, discon
         _ => Some(Fault::new(FaultKind::Timeout, format!("pod {pod} did not answer within 10 s"))),
     };
     if fault.is_some() || request.life == Life::NotRunning {
-        return lines(request, IstiodReply { fault, ..IstiodReply::default() });
+        return IstiodReply { fault, ..IstiodReply::default() };
     }
     let told: BTreeSet<&str> =
         documents.iter().flat_map(|document| proxies(document)).map(|proxy| text(proxy, "/proxy")).collect();
@@ -104,14 +109,13 @@ pub fn answer(objects: &[Value], request: &IstiodRequest, now: Timestamp, discon
         add(entry, &connected);
     }
     let version = document.map(|document| text(document, "/version")).filter(|version| !version.is_empty());
-    let reply = IstiodReply {
+    IstiodReply {
         version: Some(version.unwrap_or("1.30.2-2-3cd63a4-Clean").to_owned()),
         date: Some(now),
         syncz: Some(serde_json::to_vec(&syncz).unwrap()),
         connections: Some(json!({"totalClients": connections.len(), "clients": connections}).to_string().into_bytes()),
         ..IstiodReply::default()
-    };
-    lines(request, reply)
+    }
 }
 
 fn proxies(document: &Value) -> impl Iterator<Item = &Value> {
