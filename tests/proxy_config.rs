@@ -167,7 +167,7 @@ fn filters_leave_the_rows_that_istioctl_leaves() {
     ] {
         let mut args = filter.clone();
         args.extend(["-o", "short"]);
-        let ours = proxy_config(what, &[file.clone()], &args);
+        let ours = proxy_config(what, std::slice::from_ref(file), &args);
         let ours = text(&ours.stdout);
         let theirs = std::fs::read_to_string(fixture(&format!("sidecar/istioctl/{recorded}.txt"))).unwrap();
         let theirs = cells(&theirs, headers);
@@ -270,7 +270,7 @@ fn a_malformed_element_costs_itself() {
 fn the_kubeconfigs_cluster_is_not_confused_with_envoys() {
     let clusters = fixture("sidecar/clusters.json");
     for args in [["--cluster", "xds-grpc"], ["--kubeconfig", "/nonexistent"]] {
-        let output = proxy_config("endpoints", &[clusters.clone()], &args);
+        let output = proxy_config("endpoints", std::slice::from_ref(&clusters), &args);
         assert_eq!(output.status.code(), Some(if args[0] == "--cluster" { 0 } else { 2 }), "{args:?}");
     }
 }
