@@ -34,8 +34,9 @@ fn request(pod: &Pod) -> Option<IstiodRequest> {
     }
     let life = match (&pod.metadata.deletion_timestamp, pod.status.phase.as_str()) {
         (Some(_), _) => Life::Ending,
-        (None, "Running") => Life::Running,
-        _ => Life::NotRunning,
+        // A phase of tomorrow, or of a node that is lost, says nothing about who is connected.
+        (None, "" | "Pending") => Life::NotRunning,
+        (None, _) => Life::Running,
     };
     Some(IstiodRequest {
         target: PodPort {
@@ -291,6 +292,7 @@ mod tests {
         assert_eq!(of(serde_json::json!({"prometheus.io/port": "15099"}), "Running").unwrap().target.port, 15099);
         assert_eq!(of(serde_json::json!({"prometheus.io/port": "x"}), "Running").unwrap().target.port, 15014);
         assert_eq!(of(serde_json::json!({}), "Pending").unwrap().life, Life::NotRunning);
+        assert_eq!(of(serde_json::json!({}), "OfTomorrow").unwrap().life, Life::Running);
         assert_eq!(of(serde_json::json!({}), "Failed"), None);
         assert_eq!(
             pod(serde_json::json!({"metadata": {"labels": {"app": "istiod", "istio.io/rev": "default"}}})),
