@@ -94,7 +94,7 @@ fn no_ready_istiod(lens: &Lens<'_>) -> Result<Verdict, Missing> {
                     .iter()
                     .chain(&pod.status.init_container_statuses)
                     .find_map(|status| status.state.waiting.as_ref().map(|waiting| waiting.reason.clone()));
-                format!("{} {}", pod.metadata.name, waiting.unwrap_or_else(|| pod.status.phase.clone()))
+                format!("{} {}", pod.metadata.name, waiting.unwrap_or_else(|| pod.status.phase.to_string()))
             })
             .collect();
         let mut finding = Finding::new(

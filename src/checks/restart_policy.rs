@@ -142,7 +142,8 @@ fn refusals<'a>(lens: &Lens<'a>) -> BTreeMap<String, &'a Event> {
         let about = &event.involved_object;
         let set = sets.iter().find(|set| set.metadata.name == about.name && set.metadata.namespace == about.namespace);
         let parent = set.filter(|_| about.kind == "ReplicaSet").and_then(|set| set.metadata.controller());
-        let (kind, name) = parent.map_or((&about.kind, &about.name), |parent| (&parent.kind, &parent.name));
+        let (kind, name) =
+            parent.map_or((about.kind.as_str(), &about.name), |parent| (parent.kind.as_str(), &parent.name));
         let entry = found.entry(format!("{}/{kind}/{name}", about.namespace)).or_insert(event);
         if entry.last_seen() < event.last_seen() {
             *entry = event;

@@ -296,7 +296,7 @@ impl<'a> Owners<'a> {
             "Job" => {
                 let job = self.controllers.get(&(namespace, "Job", owner.name.as_str()));
                 match job.and_then(|job| job.metadata.controller()) {
-                    Some(parent) => (parent.kind.clone(), parent.name.clone()),
+                    Some(parent) => (parent.kind.to_string(), parent.name.clone()),
                     None => ("Job".to_owned(), owner.name.clone()),
                 }
             }
@@ -312,7 +312,7 @@ impl<'a> Owners<'a> {
     fn of_replica_set(&self, pod: &Pod, namespace: &str, name: &str) -> (String, String) {
         if let Some(meta) = self.replica_sets.get(&(namespace, name)) {
             return match meta.controller() {
-                Some(parent) => (parent.kind.clone(), parent.name.clone()),
+                Some(parent) => (parent.kind.to_string(), parent.name.clone()),
                 None => ("ReplicaSet".to_owned(), name.to_owned()),
             };
         }

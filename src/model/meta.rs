@@ -7,7 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::text::Text;
-use super::{compact, nullable};
+use super::{Word, compact, nullable};
 
 /// Annotations whose keys contain one of these are kept; the rest is dropped while decoding, because annotations are
 /// the largest part of many objects.
@@ -72,13 +72,13 @@ impl Meta {
 pub struct OwnerRef {
     /// Kind such as `ReplicaSet`.
     #[serde(default, deserialize_with = "nullable")]
-    pub kind: String,
+    pub kind: Word,
     /// Name in the same namespace.
     #[serde(default, deserialize_with = "nullable")]
     pub name: String,
     /// API group and version.
     #[serde(default, deserialize_with = "nullable")]
-    pub api_version: String,
+    pub api_version: Word,
     /// Whether this owner is the managing controller.
     #[serde(default, deserialize_with = "nullable")]
     pub controller: bool,
@@ -148,7 +148,7 @@ fn kept_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
             let mut kept = Vec::new();
             while let Some(key) = map.next_key::<Text<'de>>()? {
                 if KEPT_ANNOTATIONS.iter().any(|part| key.contains(part)) {
-                    kept.push((key.into_owned(), map.next_value()?));
+                    kept.push((Word::from(&*key), map.next_value()?));
                 } else {
                     map.next_value::<IgnoredAny>()?;
                 }

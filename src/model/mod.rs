@@ -21,6 +21,7 @@ pub mod service;
 pub mod string_map;
 pub(crate) mod text;
 pub mod webhook;
+pub mod word;
 pub mod xds;
 pub mod yaml;
 
@@ -37,6 +38,7 @@ pub use scaling::{Autoscaler, DisruptionBudget};
 pub use selector::LabelSelector;
 pub use service::{EndpointSlice, Service};
 pub use webhook::{Webhook, WebhookConfiguration};
+pub use word::Word;
 pub use xds::XdsRecord;
 
 use std::fmt;

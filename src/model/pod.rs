@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::meta::lenient_time;
 use super::text::Text;
-use super::{Meta, Resources, compact, kept, nullable};
+use super::{Meta, Resources, Word, compact, kept, nullable};
 
 /// Environment variables whose values verdicts need; all others are dropped while decoding.
 pub const KEPT_ENV: [&str; 5] =
@@ -78,7 +78,7 @@ pub struct Container {
     pub image: String,
     /// `Always` on an init container makes it a native sidecar.
     #[serde(default, deserialize_with = "nullable")]
-    pub restart_policy: String,
+    pub restart_policy: Word,
     /// The few environment variables in [`KEPT_ENV`].
     #[serde(default, deserialize_with = "kept_env")]
     pub env: Environment,
@@ -143,7 +143,7 @@ pub struct EnvVar {
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`, or empty.
     #[serde(default, deserialize_with = "nullable")]
-    pub phase: String,
+    pub phase: Word,
     /// Reason such as `Evicted`.
     #[serde(default, deserialize_with = "nullable")]
     pub reason: String,
@@ -167,10 +167,10 @@ pub struct PodStatus {
 pub struct Condition {
     /// Type such as `Ready` or `PodScheduled`.
     #[serde(default, rename = "type", deserialize_with = "nullable")]
-    pub kind: String,
+    pub kind: Word,
     /// `True`, `False` or `Unknown`.
     #[serde(default, deserialize_with = "nullable")]
-    pub status: String,
+    pub status: Word,
     /// Machine-readable reason.
     #[serde(default, deserialize_with = "nullable")]
     pub reason: String,
@@ -394,8 +394,8 @@ fn kept_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Con
     kept(deserializer, |raw: Raw<'de>| {
         let kind = raw.kind.filter(|kind| KEPT_CONDITIONS.contains(&&**kind))?;
         Some(Condition {
-            kind: kind.into_owned(),
-            status: owned(raw.status),
+            kind: (&*kind).into(),
+            status: raw.status.as_deref().map(Word::from).unwrap_or_default(),
             reason: owned(raw.reason),
             message: owned(raw.message),
             last_transition_time: raw.last_transition_time,

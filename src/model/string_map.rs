@@ -5,11 +5,13 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::Word;
+
 /// A map from text to text, sorted by key. There are two of them in each of thousands of pods, with a handful of entries
 /// each: a list takes a third of the room of the nodes of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringMap {
-    entries: Vec<(String, String)>,
+    entries: Vec<(Word, String)>,
 }
 
 impl StringMap {
@@ -39,7 +41,7 @@ impl StringMap {
     pub fn insert(&mut self, key: String, value: String) {
         match self.find(&key) {
             Ok(at) => self.entries[at].1 = value,
-            Err(at) => self.entries.insert(at, (key, value)),
+            Err(at) => self.entries.insert(at, (key.into(), value)),
         }
     }
 
@@ -66,13 +68,13 @@ impl StringMap {
     }
 
     /// Keys and values, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.entries.iter().map(|(key, value)| (key, value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &String)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// Keys, sorted.
-    pub fn keys(&self) -> impl Iterator<Item = &String> {
-        self.entries.iter().map(|(key, _)| key)
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.as_str())
     }
 
     /// Values, by key, to be changed.
@@ -81,10 +83,10 @@ impl StringMap {
     }
 }
 
-impl FromIterator<(String, String)> for StringMap {
+impl<K: Into<Word>> FromIterator<(K, String)> for StringMap {
     /// Of entries with the same key the last one counts, as in JSON.
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(entries: I) -> Self {
-        let mut entries: Vec<_> = entries.into_iter().collect();
+    fn from_iter<I: IntoIterator<Item = (K, String)>>(entries: I) -> Self {
+        let mut entries: Vec<(Word, String)> = entries.into_iter().map(|(key, value)| (key.into(), value)).collect();
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         entries.reverse();
         entries.dedup_by(|(a, _), (b, _)| a == b);
@@ -101,11 +103,11 @@ impl<const N: usize> From<[(String, String); N]> for StringMap {
 }
 
 impl<'m> IntoIterator for &'m StringMap {
-    type Item = (&'m String, &'m String);
-    type IntoIter = std::iter::Map<std::slice::Iter<'m, (String, String)>, fn(&'m (String, String)) -> Self::Item>;
+    type Item = (&'m str, &'m String);
+    type IntoIter = std::iter::Map<std::slice::Iter<'m, (Word, String)>, fn(&'m (Word, String)) -> Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.entries.iter().map(|(key, value)| (key, value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 }
 
@@ -120,7 +122,7 @@ impl<'de> Deserialize<'de> for StringMap {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StringMap, A::Error> {
-                let mut entries = Vec::new();
+                let mut entries = Vec::<(Word, String)>::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }

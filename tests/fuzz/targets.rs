@@ -234,7 +234,7 @@ fn same_config_map(original: &Value, redacted: &Value) {
     }
     let read = |value: &Value| {
         let map: ConfigMap = serde_json::from_value(value.clone()).unwrap();
-        (map.data.keys().cloned().collect::<Vec<_>>(), format!("{:?}", InjectorConfig::parse(&map)))
+        (map.data.keys().map(str::to_owned).collect::<Vec<_>>(), format!("{:?}", InjectorConfig::parse(&map)))
     };
     assert_eq!(read(redacted), read(original));
 }

@@ -79,9 +79,9 @@ impl Document {
             Some(text) => Self::parse(text),
             None if map.data.is_empty() => Ok(Self::default()),
             None => {
-                let near = |key: &&String| schema::distance(&key.to_ascii_lowercase(), KEY) <= 2 || key.contains(KEY);
-                let nearest = map.data.keys().find(near).cloned();
-                Err(Fault::NoKey { present: map.data.keys().cloned().collect(), nearest })
+                let near = |key: &&str| schema::distance(&key.to_ascii_lowercase(), KEY) <= 2 || key.contains(KEY);
+                let nearest = map.data.keys().find(near).map(str::to_owned);
+                Err(Fault::NoKey { present: map.data.keys().map(str::to_owned).collect(), nearest })
             }
         }
     }
