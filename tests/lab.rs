@@ -225,6 +225,11 @@ fn tables_of_a_proxy_are_those_of_istioctl() {
 }
 
 #[test]
+fn what_istiod_would_send_and_what_the_proxy_has() {
+    proxy_config::what_istiod_would_send_and_what_the_proxy_has();
+}
+
+#[test]
 fn levels_of_a_proxy_are_read_set_and_set_back() {
     proxy_config::levels_are_read_set_and_set_back();
 }

@@ -1,6 +1,6 @@
 //! `proxy-config` of a whole real sidecar, beside istioctl.
 
-use crate::cluster::{Lab, list, poll, text};
+use crate::cluster::{Lab, Report, list, poll, text};
 use crate::table::{CLUSTERS, EDS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, cells};
 use crate::world::World;
 use std::time::Duration;
@@ -54,4 +54,42 @@ pub fn levels_are_read_set_and_set_back() {
     assert_ne!(lab.asm(&log).stdout, before);
     let words: Vec<&str> = back.split_whitespace().skip(2).collect();
     assert_eq!(lab.asm(&words).stdout, before, "{back}");
+}
+
+/// A proxy in sync has what istiod would send it; one that rejected its listeners has not.
+pub fn what_istiod_would_send_and_what_the_proxy_has() {
+    let lab = Lab::take();
+    let differences = |report: &Report, kind: &str| -> (u64, Vec<String>) {
+        let kinds = list(&report.json["view"]["kinds"]);
+        let one = kinds.iter().find(|one| one["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {kinds:?}"));
+        let names = list(&one["differences"]).into_iter().map(|d| format!("{} {}", text(&d["change"]), text(&d["name"])));
+        (one["same"].as_u64().unwrap_or_default(), names.collect())
+    };
+    let pod = |lab: &Lab| {
+        let pods = lab.json(&["kubectl", "get", "pods", "-n", "genuine", "-l", "app=web", "-o", "json"]);
+        format!("{}.genuine", text(&list(&pods["items"])[0]["metadata"]["name"]))
+    };
+    {
+        let _world = World::begin(&lab, "fine-sidecar");
+        lab.settle();
+        let pod = pod(&lab);
+        poll("the proxy has everything", Duration::from_secs(20), || {
+            let report = lab.report(&["proxy-status", &pod, "--diff"]);
+            for (kind, at_least) in [("clusters", 10), ("listeners", 10), ("routes", 3), ("endpoints", 10)] {
+                let (same, other) = differences(&report, kind);
+                if same < at_least || !other.is_empty() {
+                    return Err(format!("{kind}: {same} the same, {other:?}"));
+                }
+            }
+            if report.code == 0 && report.json["view"]["same"] == true { Ok(()) } else { Err("not the same".into()) }
+        });
+    }
+    let _world = World::begin(&lab, "sidecar-rejects");
+    lab.settle();
+    let report = lab.report(&["proxy-status", &pod(&lab), "--diff"]);
+    assert_eq!(report.code, 1);
+    assert_eq!(differences(&report, "clusters").1, Vec::<String>::new());
+    assert_eq!(differences(&report, "listeners").1, ["differs virtualInbound"]);
+    let out = lab.asm(&["proxy-status", &pod(&lab), "--diff"]);
+    assert!(out.code == 1 && out.stdout.contains("add-header"), "{}", out.stdout);
 }
