@@ -230,6 +230,11 @@ fn what_istiod_would_send_and_what_the_proxy_has() {
 }
 
 #[test]
+fn a_missing_right_to_ask_a_proxy_is_named() {
+    proxy_config::a_missing_right_is_named();
+}
+
+#[test]
 fn levels_of_a_proxy_are_read_set_and_set_back() {
     proxy_config::levels_are_read_set_and_set_back();
 }

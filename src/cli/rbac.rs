@@ -139,7 +139,8 @@ fn notes(rights: &BTreeSet<Right>, command: For) -> String {
             _ => "# Without it: --skip CP09,CA07, here and in the command.\n",
         });
     }
-    if rights.iter().any(|right| right.resource == "pods/portforward") {
+    let of_istiod = Where::Namespace(crate::sources::SYSTEM_NAMESPACE.to_owned());
+    if rights.iter().any(|right| right.resource == "pods/portforward" && right.place == of_istiod) {
         notes.push_str(
             "# The port-forward goes to istiod, which is asked about its proxies; RBAC has no narrower right for that.\n\
              # `status` does without it: --skip PRX03,PRX11,PRX12,PRX13, here and in the command.\n",

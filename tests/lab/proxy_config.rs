@@ -1,6 +1,7 @@
 //! `proxy-config` of a whole real sidecar, beside istioctl.
 
 use crate::cluster::{Lab, Report, list, poll, text};
+use crate::rights::Granted;
 use crate::table::{CLUSTERS, EDS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, cells};
 use crate::world::World;
 use std::time::Duration;
@@ -62,7 +63,8 @@ pub fn what_istiod_would_send_and_what_the_proxy_has() {
     let differences = |report: &Report, kind: &str| -> (u64, Vec<String>) {
         let kinds = list(&report.json["view"]["kinds"]);
         let one = kinds.iter().find(|one| one["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {kinds:?}"));
-        let names = list(&one["differences"]).into_iter().map(|d| format!("{} {}", text(&d["change"]), text(&d["name"])));
+        let names =
+            list(&one["differences"]).into_iter().map(|d| format!("{} {}", text(&d["change"]), text(&d["name"])));
         (one["same"].as_u64().unwrap_or_default(), names.collect())
     };
     let pod = |lab: &Lab| {
@@ -92,4 +94,44 @@ pub fn what_istiod_would_send_and_what_the_proxy_has() {
     assert_eq!(differences(&report, "listeners").1, ["differs virtualInbound"]);
     let out = lab.asm(&["proxy-status", &pod(&lab), "--diff"]);
     assert!(out.code == 1 && out.stdout.contains("add-header"), "{}", out.stdout);
+}
+
+/// Without the right to forward ports the missing right is named; with it the proxy is reached (here nothing listens).
+pub fn a_missing_right_is_named() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "granted");
+    lab.settle();
+    let user = lab.user("audit", "auditor");
+    let printed = lab.plain(&[
+        "rbac",
+        "--for",
+        "proxy-config",
+        "-n",
+        "audit",
+        "--to",
+        "serviceaccount:audit:auditor",
+        "-o",
+        "json",
+    ]);
+    let printed: serde_json::Value = serde_json::from_str(&printed.stdout).expect("JSON from rbac");
+    let objects = list(&printed["items"]);
+    let _granted = Granted { lab: &lab, objects: objects.clone() };
+    let ends_as = |kind: &str| {
+        poll(&format!("the error is {kind}"), Duration::from_secs(20), || {
+            let report = lab.report_as(&user, &["proxy-config", "clusters", "deploy/web", "-n", "audit"]);
+            let error = &report.json["error"];
+            if report.code == 2 && error["kind"] == kind { Ok(()) } else { Err(format!("{}: {error}", report.code)) }
+        });
+        text(&lab.report_as(&user, &["proxy-config", "clusters", "deploy/web", "-n", "audit"]).json["error"]["message"])
+    };
+    let mut less = objects.clone();
+    for rules in less.iter_mut().filter_map(|object| object["rules"].as_array_mut()) {
+        rules.retain(|rule| !list(&rule["resources"]).iter().any(|name| name == "pods/portforward"));
+    }
+    lab.apply(&less);
+    let message = ends_as("forbidden");
+    assert!(message.contains("pods/portforward in namespace audit"), "{message}");
+    lab.apply(&objects);
+    let message = ends_as("unreachable");
+    assert!(message.contains("15000"), "{message}");
 }
