@@ -1,5 +1,12 @@
 //! The list of sources.
 
+use super::apis::{
+    AUTHORIZATION_POLICIES, AUTOSCALERS, CONFIG_MAPS, CRDS, CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, DESTINATION_RULES,
+    DISRUPTION_BUDGETS, ENDPOINT_SLICES, ENVOY_FILTERS, EVENTS, ISTIO_GATEWAYS, ISTIO_OPERATORS, JOBS, KUBE_GATEWAYS,
+    LEASES, MUTATING_WEBHOOKS, NAMESPACES, NODES, PEER_AUTHENTICATIONS, POD_PORTS, PODS, PROXY_CONFIGS, REPLICA_SETS,
+    REQUEST_AUTHENTICATIONS, SECRET_PROVIDER_CLASSES, SECRETS, SERVICE_ENTRIES, SERVICES, SIDECARS, STATEFUL_SETS,
+    TELEMETRIES, VALIDATING_WEBHOOKS, VIRTUAL_SERVICES, WASM_PLUGINS, WORKLOAD_ENTRIES, WORKLOAD_GROUPS,
+};
 use super::{
     FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, component,
     new_collector,
@@ -13,54 +20,6 @@ use crate::model::{
     Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
-
-const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
-const POD_PORTS: Api = Api { group: "", version: "v1", resource: "pods/portforward" };
-pub(super) const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
-const CONFIG_MAPS: Api = Api { group: "", version: "v1", resource: "configmaps" };
-const EVENTS: Api = Api { group: "", version: "v1", resource: "events" };
-const NAMESPACES: Api = Api { group: "", version: "v1", resource: "namespaces" };
-const DEPLOYMENTS: Api = Api { group: "apps", version: "v1", resource: "deployments" };
-const REPLICA_SETS: Api = Api { group: "apps", version: "v1", resource: "replicasets" };
-const STATEFUL_SETS: Api = Api { group: "apps", version: "v1", resource: "statefulsets" };
-const DAEMON_SETS: Api = Api { group: "apps", version: "v1", resource: "daemonsets" };
-const JOBS: Api = Api { group: "batch", version: "v1", resource: "jobs" };
-const CRON_JOBS: Api = Api { group: "batch", version: "v1", resource: "cronjobs" };
-pub(super) const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
-const MUTATING_WEBHOOKS: Api =
-    Api { group: "admissionregistration.k8s.io", version: "v1", resource: "mutatingwebhookconfigurations" };
-const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
-const SECRETS: Api = Api { group: "", version: "v1", resource: "secrets" };
-const AUTOSCALERS: Api = Api { group: "autoscaling", version: "v2", resource: "horizontalpodautoscalers" };
-const DISRUPTION_BUDGETS: Api = Api { group: "policy", version: "v1", resource: "poddisruptionbudgets" };
-const LEASES: Api = Api { group: "coordination.k8s.io", version: "v1", resource: "leases" };
-const SECRET_PROVIDER_CLASSES: Api =
-    Api { group: "secrets-store.csi.x-k8s.io", version: "v1", resource: "secretproviderclasses" };
-const VALIDATING_WEBHOOKS: Api =
-    Api { group: "admissionregistration.k8s.io", version: "v1", resource: "validatingwebhookconfigurations" };
-const CRDS: Api = Api { group: "apiextensions.k8s.io", version: "v1", resource: "customresourcedefinitions" };
-
-// Of Istio's kinds the version that every Istio from 1.18 to the newest serves: a list of a version that is not served
-// looks like a kind that is not there.
-const ENVOY_FILTERS: Api = Api { group: "networking.istio.io", version: "v1alpha3", resource: "envoyfilters" };
-const TELEMETRIES: Api = Api { group: "telemetry.istio.io", version: "v1alpha1", resource: "telemetries" };
-const SERVICE_ENTRIES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "serviceentries" };
-const PEER_AUTHENTICATIONS: Api =
-    Api { group: "security.istio.io", version: "v1beta1", resource: "peerauthentications" };
-const KUBE_GATEWAYS: Api = Api { group: "gateway.networking.k8s.io", version: "v1", resource: "gateways" };
-const WASM_PLUGINS: Api = Api { group: "extensions.istio.io", version: "v1alpha1", resource: "wasmplugins" };
-const PROXY_CONFIGS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "proxyconfigs" };
-const WORKLOAD_ENTRIES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "workloadentries" };
-const WORKLOAD_GROUPS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "workloadgroups" };
-const ISTIO_OPERATORS: Api = Api { group: "install.istio.io", version: "v1alpha1", resource: "istiooperators" };
-const SIDECARS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "sidecars" };
-const VIRTUAL_SERVICES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "virtualservices" };
-const DESTINATION_RULES: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "destinationrules" };
-const ISTIO_GATEWAYS: Api = Api { group: "networking.istio.io", version: "v1beta1", resource: "gateways" };
-const AUTHORIZATION_POLICIES: Api =
-    Api { group: "security.istio.io", version: "v1beta1", resource: "authorizationpolicies" };
-const REQUEST_AUTHENTICATIONS: Api =
-    Api { group: "security.istio.io", version: "v1beta1", resource: "requestauthentications" };
 
 /// Finds a source by its name.
 #[must_use]

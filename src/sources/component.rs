@@ -1,7 +1,7 @@
 //! What `conflicts` reads besides: parts of Istio by the label that its installer and its charts give them, policies of
 //! the network, and what is behind other products' admission webhooks.
 
-use super::catalog::{ENDPOINT_SLICES, SERVICES};
+use super::apis::{ENDPOINT_SLICES, SERVICES};
 use super::{Request, SYSTEM_NAMESPACE};
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::webhook;

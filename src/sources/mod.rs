@@ -2,6 +2,7 @@
 //!
 //! The same decoder fills the snapshot from a live answer and from a bundle.
 
+mod apis;
 mod catalog;
 pub mod collect;
 mod component;
