@@ -253,7 +253,7 @@ fn secret_step(proxy: &Proxy<'_>, one: &Warming<'_>) -> Option<Step> {
         Step::command(
             Risk::Read,
             "is the Secret there, with its type and keys?",
-            ["kubectl", "get", "secret", name, "-n", namespace],
+            ["kubectl", "describe", "secret", name, "-n", namespace],
         )
     })
 }

@@ -22,7 +22,7 @@ static NOWHERE: Check = Check {
     inputs: ANSWERS,
     uses: &[],
     docs: "## What it means
-A route of the proxy leads to a cluster that the proxy does not have: every request that takes it fails with 503 and the flag NC (`cluster_not_found`). Or it leads to a subset in which there is no pod: such requests fail with 503 and the flag UH.
+A route of the proxy leads to a cluster that the proxy does not have: every request that is sent there fails with 503 and the flag NC (`cluster_not_found`). Or it leads to a subset in which there is no pod: such requests fail with 503 and the flag UH.
 
 That a whole Service has no endpoints is told as information: it may be scaled to zero.
 
@@ -76,16 +76,16 @@ fn nowhere(proxy: &Proxy<'_>, origin: Option<&Origin<'_>>, dead: &[DeadRoute<'_>
     let (summary, cost) = match (dead.is_empty(), empty.is_empty()) {
         (false, true) => (
             format!("{who} leads to what {} does not know: {}", proxy.words(), words(dead)),
-            "Requests that take this route fail with 503.".to_owned(),
+            "Requests that are sent there fail with 503; where traffic is split by weight, that share.".to_owned(),
         ),
         (true, _) => (
             format!("{who} leads to subsets without a pod: {}", words(empty)),
-            "Requests that take this route fail with 503.".to_owned(),
+            "Requests that are sent there fail with 503; where traffic is split by weight, that share.".to_owned(),
         ),
         (false, false) => (
             format!("{who} leads to what {} does not know: {}", proxy.words(), words(dead)),
             format!(
-                "Requests that take this route fail with 503, and so do those to subsets without a pod: {}.",
+                "Requests that are sent there fail with 503, and so do those to subsets without a pod: {}.",
                 words(empty)
             ),
         ),
@@ -94,9 +94,10 @@ fn nowhere(proxy: &Proxy<'_>, origin: Option<&Origin<'_>>, dead: &[DeadRoute<'_>
     if let Some(origin) = origin {
         let resource = format!("{}/{}", origin.kind.to_lowercase(), origin.name);
         let show = ["kubectl", "get", resource.as_str(), "-n", origin.namespace, "-o", "yaml"];
-        steps.push(Step::command(Risk::Read, "what it says", show));
+        steps.push(Step::command(Risk::Read, "look for the subset, host or port named above", show));
     }
-    let rules = ["kubectl", "get", "destinationrules.networking.istio.io", "-A"];
+    let columns = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,HOST:.spec.host,SUBSETS:.spec.subsets[*].name";
+    let rules = ["kubectl", "get", "destinationrules.networking.istio.io", "-A", "-o", columns];
     steps.push(Step::command(Risk::Read, "which subsets are defined", rules));
     let mut finding = Finding::new(subject.clone(), summary, cost)
         .at_most(if dead.is_empty() { Severity::Warning } else { Severity::Error })

@@ -48,7 +48,7 @@ An EnvoyFilter that does not fit this version of Envoy, often after an upgrade; 
 istiod keeps the text of Envoy's last rejection of each type until the next acknowledgement. Secrets, Gateways, routes, clusters and extensions that the text names lead to the object they are made of; an EnvoyFilter is named where the text is about something that istiod does not make by itself.
 
 ## What to do
-Correct the object. istiod then sends the configuration again, without a restart.
+Correct the object that the finding names. If it names none, look at the EnvoyFilters in the namespace of the pod and in `aks-istio-system`. istiod then sends the configuration again, without a restart.
 
 ## What else looks like it
 Configuration that was neither accepted nor rejected is PRX03.

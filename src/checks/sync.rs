@@ -90,7 +90,7 @@ No istiod of its revision runs or is reachable: the revision was removed, its Se
 Every istiod of every revision is asked which proxies are connected, and the pods are compared with that. A pod counts when its container `istio-proxy` has run for a minute and its proxy is of one of the add-on's revisions. Where an istiod of the revision did not answer, its proxies are unknown and not reported here.
 
 ## What to do
-Read the proxy's log: it says why the connection to istiod fails.
+If the revision of the proxy is not installed any more (UPG04), point its namespace to an installed revision and restart the workload. Otherwise read the proxy's log, which says why the connection to istiod fails: `kubectl logs POD -n NAMESPACE -c istio-proxy --tail=100`.
 
 ## What else looks like it
 A proxy that is connected and not up to date is PRX03 or PRX11. Pods without a proxy are INJ05.

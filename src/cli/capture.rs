@@ -16,7 +16,7 @@ use crate::report::Format;
 use crate::snapshot::Snapshot;
 use crate::sources::SOURCES;
 
-/// Write a redacted bundle that every command reads with --from
+/// Write a redacted bundle that status, inject-check, proxy-status and conflicts read with --from
 ///
 /// Gathers what all checks and views need: no Secrets, no logs, environment values only where a verdict needs them.
 #[derive(clap::Args, Debug)]

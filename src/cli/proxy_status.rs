@@ -51,7 +51,7 @@ pub struct ProxyStatusArgs {
     /// Time for a proxy to acknowledge what istiod sent
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     grace: Duration,
-    /// Compare what istiod would send the proxy now with what its Envoy has
+    /// Compare what istiod would send the proxy now with what its Envoy has; needs a cluster
     #[arg(long, requires = "target", conflicts_with_all = ["watch", "selector", "revision", "only_problems"])]
     diff: bool,
     /// Look again every few seconds and print what changes, until Ctrl-C
@@ -166,6 +166,16 @@ fn refuse(world: &World<'_>, filter: &Filter) -> Option<ErrorDocument> {
     }
     let pods = world.snapshot.pods.items().unwrap_or_default().iter();
     let pod = pods.into_iter().find(|pod| is_named(target, &pod.metadata.namespace, &pod.metadata.name));
+    if target.contains('/') {
+        return Some(ErrorDocument {
+            kind: "pod".to_owned(),
+            message: format!("proxy-status takes the name of a pod, and {} is none", printable(target)),
+            hints: vec![
+                "all proxies of a namespace:".to_owned(),
+                "   kubectl asm proxy-status -n <namespace>".to_owned(),
+            ],
+        });
+    }
     let why = match pod {
         None => "was not found, neither among pods nor in what istiod lists",
         Some(pod) if pod.is_over() => "has ended or is being deleted, and no istiod lists it",

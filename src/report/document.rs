@@ -21,7 +21,7 @@ pub enum Format {
     Text,
     /// As text, with more columns and more detail.
     Wide,
-    /// One line per finding.
+    /// One line per finding; for proxy-config the tables without findings.
     Short,
     /// One JSON document.
     Json,

@@ -82,7 +82,7 @@ fn read_one(path: &Path, answers: &mut ProxyAnswers) -> Result<(Option<Fault>, O
             format!("{name} is no answer of Envoy's admin interface: {error}"),
             &[
                 "how a config_dump is saved:",
-                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump",
+                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump > config_dump.json",
             ],
         )),
     }
@@ -101,14 +101,14 @@ fn expect(answers: &ProxyAnswers, what: What, names: &str) -> Result<(), ErrorDo
                 "endpoints as they were configured:",
                 "   kubectl asm proxy-config eds -f <file>",
                 "how the other answer is saved:",
-                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET clusters?format=json",
+                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET clusters?format=json > clusters.json",
             ],
         )),
         What::Eds if !answers.has(&[Part::DynamicEndpoints, Part::StaticEndpoints]) => Err(wrong(
             format!("{names}: there are no configured endpoints in it"),
             &[
                 "they are in a config_dump only when they were asked for:",
-                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump?include_eds=true",
+                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump?include_eds=true > config_dump.json",
             ],
         )),
         What::All if answers.has_dump || answers.has(&[Part::Hosts]) => Ok(()),
@@ -119,7 +119,7 @@ fn expect(answers: &ProxyAnswers, what: What, names: &str) -> Result<(), ErrorDo
             format!("{names} is no config_dump, and what was asked for is only in one"),
             &[
                 "how it is saved:",
-                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump",
+                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET config_dump > config_dump.json",
             ],
         )),
     }

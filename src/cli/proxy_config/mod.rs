@@ -26,7 +26,7 @@ use live::Asked;
 /// admin interface are read instead of a proxy, and no cluster is needed.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n\n-o text adds findings to the tables, wide adds columns too, short prints the tables alone."
+    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
 )]
 pub struct ProxyConfigArgs {
     /// What to show
@@ -194,7 +194,7 @@ fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, E
     }
     if args.report.from.is_some() {
         return Err(usage(
-            "a bundle holds no configuration of single proxies",
+            "proxy-config does not read bundles: they hold no configuration of single proxies",
             &["-f reads a saved config_dump", "   kubectl asm proxy-config all -f config_dump.json"],
         ));
     }
