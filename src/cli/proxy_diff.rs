@@ -1,7 +1,7 @@
 //! `proxy-status POD --diff`.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::proxy_status::is_named;
-use super::session::{self, DefaultScope, Job, in_time, runtime};
+use super::session::{self, DefaultScope, Job};
+use crate::cluster::Cluster;
 use crate::cluster::envoy::{ADMIN_PORT, ProxyQuestion};
 use crate::cluster::forward::{ConnectionId, PodPort, Question};
-use crate::cluster::{Cluster, ConnectOptions};
 use crate::gather::{self, Plan};
 use crate::mesh::config_diff::{self, Change, Compared, Side};
 use crate::mesh::sync::{self, Row};
@@ -28,7 +28,10 @@ pub(super) fn run(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportA
         let message = "--diff asks istiod and a proxy that runs, and a bundle has no configuration of single proxies";
         return session::refuse(args, message.to_owned(), "kubectl asm proxy-status --help");
     }
-    let asked = ask(connection, scope, args, target);
+    let late = "istiod and the proxy did not answer";
+    let asked = session::with_cluster(connection, args, late, async |cluster, left| {
+        from_both(cluster, scope, left, target).await
+    });
     let (snapshot, view) = match asked {
         Ok((snapshot, view)) => (Ok(snapshot), view),
         Err(error) => (Err(error), ProxyDiffView::default()),
@@ -47,27 +50,6 @@ pub(super) fn run(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportA
         (Exit::Clean, Some(_)) if !same => Exit::Findings,
         (exit, _) => exit,
     }
-}
-
-fn ask(
-    connection: &ConnectionArgs,
-    scope: &ScopeArgs,
-    args: &ReportArgs,
-    target: &str,
-) -> Result<(Snapshot, ProxyDiffView), ErrorDocument> {
-    let runtime = runtime()?;
-    let begin = Instant::now();
-    let timeout = args.timeout;
-    let asked = runtime.block_on(async {
-        let options = ConnectOptions { plugin_timeout: Some(timeout), ..connection.options() };
-        let connecting = Cluster::connect(&options);
-        let cluster = in_time(timeout, timeout, "the kubeconfig could not be read", connecting).await?;
-        let left = timeout.saturating_sub(begin.elapsed());
-        let asking = async { Ok(from_both(&cluster, scope, left, target).await) };
-        in_time(left, timeout, "istiod and the proxy did not answer", asking).await?
-    });
-    runtime.shutdown_background();
-    asked
 }
 
 async fn from_both(

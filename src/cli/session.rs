@@ -359,12 +359,43 @@ pub fn live(
 ///
 /// # Errors
 /// When the operating system does not give what is needed.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
+fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| ErrorDocument {
         kind: "internal".to_owned(),
         message: format!("no runtime: {error}"),
         hints: Vec::new(),
     })
+}
+
+/// Connects, and lets a command ask what it needs within what is left of its time. `late` is what to say when that is over.
+///
+/// # Errors
+/// When there is no connection, what `ask` says, or when it took too long.
+pub(super) fn with_cluster<T>(
+    connection: &ConnectionArgs,
+    args: &ReportArgs,
+    late: &str,
+    ask: impl AsyncFnOnce(&Cluster, Duration) -> Result<T, ErrorDocument>,
+) -> Result<T, ErrorDocument> {
+    let runtime = runtime()?;
+    let begin = Instant::now();
+    let asked = runtime.block_on(async {
+        let options = ConnectOptions { plugin_timeout: Some(args.timeout), ..connection.options() };
+        // As in `live`: the plugin's own limit comes first.
+        let limit = args.timeout.saturating_add(Duration::from_millis(200));
+        let connecting = Cluster::connect(&options);
+        let cluster = in_time(limit, args.timeout, "the kubeconfig could not be read", connecting).await?;
+        let left = args.timeout.saturating_sub(begin.elapsed());
+        let asked = in_time(left, args.timeout, late, async { Ok(ask(&cluster, left).await) }).await?;
+        if args.verbose.is_some() {
+            let traffic = cluster.traffic();
+            let took = begin.elapsed().as_millis();
+            ui::message(&format!("read in {took} ms: {} requests, {} bytes\n", traffic.requests, traffic.bytes));
+        }
+        asked
+    });
+    runtime.shutdown_background();
+    asked
 }
 
 /// Waits; false when the user ends it.
@@ -379,7 +410,7 @@ pub fn pause(time: Duration) -> bool {
 }
 
 /// A part of connecting, within what is left of the time that was given.
-pub(super) async fn in_time<T>(
+async fn in_time<T>(
     left: Duration,
     given: Duration,
     what: &str,

@@ -1,17 +1,14 @@
 //! Asking a proxy that runs.
 
-use std::time::Instant;
-
 use serde::Deserialize;
 
 use super::{ProxyConfigArgs, What};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::inject_check::parse_target;
-use crate::cli::session::{in_time, runtime};
-use crate::cli::ui;
+use crate::cli::session::with_cluster;
 use crate::cluster::envoy::ProxyQuestion;
 use crate::cluster::forward::{PodPort, Tunnel};
-use crate::cluster::{Api, Cluster, ConnectOptions, GetRequest, ListRequest, ListSink};
+use crate::cluster::{Api, Cluster, GetRequest, ListRequest, ListSink};
 use crate::mesh::proxy;
 use crate::model::envoy::{Logger, ProxyAnswers, ReadError, Reader, Stage, loggers};
 use crate::model::quoted::printable;
@@ -37,25 +34,7 @@ pub(super) struct Asked {
 
 /// Finds the proxy and asks it.
 pub(super) fn ask(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, ErrorDocument> {
-    let runtime = runtime()?;
-    let begin = Instant::now();
-    let timeout = args.report.timeout;
-    let asked = runtime.block_on(async {
-        let options = ConnectOptions { plugin_timeout: Some(timeout), ..connection.options() };
-        let connecting = Cluster::connect(&options);
-        let cluster = in_time(timeout, timeout, "the kubeconfig could not be read", connecting).await?;
-        let left = timeout.saturating_sub(begin.elapsed());
-        let asking = async { Ok(from_pod(&cluster, args).await) };
-        let asked = in_time(left, timeout, "the proxy did not answer", asking).await?;
-        if args.report.verbose.is_some() {
-            let traffic = cluster.traffic();
-            let took = begin.elapsed().as_millis();
-            ui::message(&format!("read in {took} ms: {} requests, {} bytes\n", traffic.requests, traffic.bytes));
-        }
-        asked
-    });
-    runtime.shutdown_background();
-    asked
+    with_cluster(connection, &args.report, "the proxy did not answer", async |cluster, _| from_pod(cluster, args).await)
 }
 
 async fn from_pod(cluster: &Cluster, args: &ProxyConfigArgs) -> Result<Asked, ErrorDocument> {

@@ -33,7 +33,7 @@ pub struct ProxyConfigArgs {
     #[arg(value_enum, value_name = "WHAT")]
     what: What,
     /// The proxy: POD, POD.NAMESPACE, or TYPE/NAME such as deploy/cart
-    #[arg(value_name = "POD", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(value_name = "POD", conflicts_with = "file")]
     target: Option<String>,
     /// Read a saved config_dump or /clusters?format=json instead (repeatable, `-` is stdin)
     #[arg(long, alias = "filename", short = 'f', value_name = "FILE")]
@@ -196,6 +196,16 @@ fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, E
         return Err(usage(
             "proxy-config does not read bundles: they hold no configuration of single proxies",
             &["-f reads a saved config_dump", "   kubectl asm proxy-config all -f config_dump.json"],
+        ));
+    }
+    if args.file.is_empty() && args.target.is_none() {
+        return Err(usage(
+            "name a proxy, or a saved answer with -f",
+            &[
+                "for example:",
+                "   kubectl asm proxy-config clusters deploy/cart -n shop",
+                "   kubectl asm proxy-config clusters -f config_dump.json",
+            ],
         ));
     }
     if args.file.is_empty() {
