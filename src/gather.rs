@@ -17,7 +17,7 @@ use crate::model::XdsRecord;
 use crate::model::xds::Asked;
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Section, Snapshot, SourceId, StateKind};
 use crate::sources::collect::End;
-use crate::sources::{Collector, Reach, Request, SOURCES, Source, with_followed};
+use crate::sources::{Collector, Reach, Request, SOURCES, Source, source, with_followed};
 
 /// How many lists run at once: enough to hide latency, few enough not to be throttled.
 const CONCURRENCY: usize = 8;
@@ -59,6 +59,22 @@ pub struct Gathered {
     pub recorder: Option<Recorder>,
 }
 
+impl Gathered {
+    /// Puts a section in that a command has read by itself.
+    pub fn put(&mut self, id: SourceId, lines: &[Vec<u8>], faults: Vec<Fault>) {
+        let Some(source) = source(id) else { return };
+        let mut collector = (source.collector)();
+        lines.iter().for_each(|line| collector.item(line));
+        if let Some(recorder) = &mut self.recorder {
+            let mut part = recorder.source(id);
+            lines.iter().for_each(|line| part.item(line));
+            recorder.keep(id, part);
+        }
+        let kind = if lines.is_empty() && !faults.is_empty() { StateKind::Failed } else { StateKind::Collected };
+        collector.finish(&mut self.snapshot, End { kind, faults, undecodable: Vec::new(), fallback: None });
+    }
+}
+
 struct Part {
     source: &'static Source,
     collector: Box<dyn Collector>,
@@ -74,7 +90,10 @@ pub async fn gather(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Gathered {
     let mut snapshot = Snapshot { scope: plan.scope.clone(), ..Snapshot::default() };
-    let plan = &Plan { sources: with_followed(&plan.sources), ..plan.clone() };
+    let mut sources = with_followed(&plan.sources);
+    // Whoever is asked for these puts them in.
+    sources.retain(|id| !source(*id).is_some_and(Source::is_by_command));
+    let plan = &Plan { sources, ..plan.clone() };
     let mut recorder = plan.record.then(Recorder::new);
     let mut waiting: Vec<&'static Source> = SOURCES.iter().filter(|source| plan.sources.contains(&source.id)).collect();
     waiting.sort_by_key(|source| !FIRST.contains(&source.id));

@@ -49,8 +49,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         verbose: None,
         now: None,
     };
-    let sources: BTreeSet<_> =
-        SOURCES.iter().filter(|source| !source.is_of_one_pod()).map(|source| source.id).collect();
+    let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
     let gathered = match session::live(connection, &args.scope, &report, DefaultScope::All, sources, true) {
         Ok(gathered) => gathered,
         Err(error) => {

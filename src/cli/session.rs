@@ -19,8 +19,8 @@ use crate::facts::Facts;
 use crate::gather::{self, Gathered, Plan};
 use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
 use crate::snapshot::{Fault, FaultKind, Scope, Section, Snapshot, SourceId, StateKind};
+use crate::sources::SOURCES;
 use crate::sources::collect::{End, undecodable_fault};
-use crate::sources::{SOURCES, Source, source};
 
 /// Which namespaces a command looks at when none is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,8 +190,7 @@ fn conclude(
 /// The sources that a view and checks need.
 pub fn needs(view: &[&[SourceId]], checks: &[&'static Check]) -> BTreeSet<SourceId> {
     let of_checks = checks.iter().flat_map(|check| check.inputs.iter().chain(check.uses));
-    let all = view.iter().copied().flatten().chain(of_checks).chain(&[SourceId::Version]);
-    all.filter(|id| !source(**id).is_some_and(Source::is_of_one_pod)).copied().collect()
+    view.iter().copied().flatten().chain(of_checks).chain(&[SourceId::Version]).copied().collect()
 }
 
 /// The tables inside the binary, with a file of newer ones over them.
@@ -298,6 +297,22 @@ pub fn live(
     sources: BTreeSet<SourceId>,
     record: bool,
 ) -> Result<Gathered, ErrorDocument> {
+    live_and(connection, scope, args, default_scope, sources, record, async |_, _, _| Ok(()))
+}
+
+/// Reads a cluster, and then over the same connection what sources do not cover; `also` gets the time that is left.
+///
+/// # Errors
+/// When there is no connection, the credentials are not accepted, or what `also` says.
+pub(super) fn live_and(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    default_scope: DefaultScope,
+    sources: BTreeSet<SourceId>,
+    record: bool,
+    also: impl AsyncFnOnce(&Cluster, &mut Gathered, Duration) -> Result<(), ErrorDocument>,
+) -> Result<Gathered, ErrorDocument> {
     let runtime = runtime()?;
     let begin = Instant::now();
     let gathered = runtime.block_on(async {
@@ -330,10 +345,18 @@ pub fn live(
             }
         };
         let start = Instant::now();
-        let gathered = gather::gather(&cluster, &plan, stop, &mut |progress| line.update(progress)).await;
+        let mut gathered = gather::gather(&cluster, &plan, stop, &mut |progress| line.update(progress)).await;
         line.clear();
         if let Some(fault) = learnt_nothing(&gathered.snapshot) {
             return Err(ErrorDocument::of_fault(fault));
+        }
+        if !gathered.snapshot.interrupted {
+            let left = args.timeout.saturating_sub(begin.elapsed());
+            let ended = tokio::select! {
+                ended = also(&cluster, &mut gathered, left) => Some(ended),
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            gathered.snapshot.interrupted = ended.transpose()?.is_none();
         }
         if let Some(note) = cluster.clock_skew().and_then(skew_note) {
             ui::message(&note);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::lens::{Lens, World};
 use super::{Area, Cause, Check, Finding, Missing, Verdict, correlate};
 use crate::snapshot::{SourceId, StateKind};
-use crate::sources::{Source, source};
+use crate::sources::{Reach, source};
 
 /// How a check ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +71,10 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
 fn unavailable(missing: &Missing) -> Status {
     match missing.kind {
         StateKind::NotServed => Status::NotApplicable(format!("this cluster does not serve {}", resource(missing))),
-        StateKind::NotRequested if source(missing.source).is_some_and(Source::is_of_one_pod) => {
-            Status::NotApplicable("it looks into one proxy, which kubectl asm proxy-config does".to_owned())
-        }
         StateKind::Collected => Status::NotChecked(read_in_part(missing.source)),
+        StateKind::NotRequested if let Some(Reach::ByCommand(words)) = source(missing.source).map(|s| &s.reach) => {
+            Status::NotApplicable((*words).to_owned())
+        }
         _ => Status::NotChecked(format!("{} could not be read", missing.source.name())),
     }
 }

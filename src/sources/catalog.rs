@@ -522,10 +522,11 @@ pub static SOURCES: &[Source] = &[
     source!(
         ProxyAnswers,
         "pods/portforward",
-        Reach::OfOnePod,
+        Reach::ByCommand("it looks into one proxy, which kubectl asm proxy-config does"),
         proxy_answers,
         ProxyAnswers::decode,
-        Some(|answers: &ProxyAnswers| &answers.metadata)
+        // A large configuration stands on several lines, in their order.
+        None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),
     component!(ComponentConfigMaps, "configmaps", CONFIG_MAPS, component_config_maps),

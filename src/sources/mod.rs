@@ -83,8 +83,9 @@ pub enum Reach {
     Scoped(ScopedList),
     /// A cluster-wide list, or something narrower where namespaces are named or the list is refused.
     OrElse(fn() -> Request, fn(&Scope) -> Vec<Request>),
-    /// Nothing to request: a command that is about one pod puts it into the snapshot.
-    OfOnePod,
+    /// Not read with the others: a command that is asked for it puts it into the snapshot. The words say which, and
+    /// stand where a check cannot be done without it.
+    ByCommand(&'static str),
     /// Requests that follow from what other sources gave.
     Follows(&'static [SourceId], fn(&Snapshot) -> Vec<Request>, &'static [FollowRight]),
 }
@@ -144,7 +145,7 @@ impl Source {
     pub fn requests(&self, scope: &Scope, snapshot: &Snapshot) -> Vec<Request> {
         match (&self.reach, &scope.namespaces) {
             (Reach::Fixed(requests), _) => requests(),
-            (Reach::OfOnePod, _) => Vec::new(),
+            (Reach::ByCommand(_), _) => Vec::new(),
             (Reach::Follows(_, requests, _), _) => requests(snapshot),
             (Reach::OrElse(first, _), None) => vec![first()],
             (Reach::OrElse(_, instead), Some(_)) => instead(scope),
@@ -159,14 +160,14 @@ impl Source {
         match &self.reach {
             Reach::Scoped(scoped) => scoped.falls_back,
             Reach::OrElse(..) => true,
-            Reach::Fixed(_) | Reach::OfOnePod | Reach::Follows(..) => false,
+            Reach::Fixed(_) | Reach::ByCommand(_) | Reach::Follows(..) => false,
         }
     }
 
-    /// Whether it is about one pod only, so that nothing is read for it unless that pod is asked about.
+    /// Whether it is read only by a command that is asked for it.
     #[must_use]
-    pub fn is_of_one_pod(&self) -> bool {
-        matches!(self.reach, Reach::OfOnePod)
+    pub fn is_by_command(&self) -> bool {
+        matches!(self.reach, Reach::ByCommand(_))
     }
 
     /// Where its objects lie in a bundle.
