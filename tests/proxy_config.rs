@@ -6,6 +6,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use kubectl_asm::bundle::{self, Recorder};
+use kubectl_asm::gather::Gathered;
+use kubectl_asm::model::envoy::split::Piece;
+use kubectl_asm::model::envoy::{ProxyAnswers, Reader};
+use kubectl_asm::snapshot::{Snapshot, SourceId};
+use kubectl_asm::sources::proxy_answers::Lines;
 use serde_json::Value;
 
 #[path = "support/table.rs"]
@@ -273,4 +279,89 @@ fn the_kubeconfigs_cluster_is_not_confused_with_envoys() {
         let output = proxy_config("endpoints", std::slice::from_ref(&clusters), &args);
         assert_eq!(output.status.code(), Some(if args[0] == "--cluster" { 0 } else { 2 }), "{args:?}");
     }
+}
+
+/// A bundle with one proxy, written as `capture --proxy` writes it.
+fn bundle_of(files: &[PathBuf], target: &Path) {
+    let read = |answers: &mut ProxyAnswers, lines: &mut Lines| {
+        for file in files {
+            let mut beside = |piece: Piece<'_>| lines.take(piece);
+            let mut reader = Reader::beside(answers, Some(&mut beside));
+            std::fs::read(file).unwrap().chunks(1000).for_each(|chunk| reader.push(chunk).unwrap());
+            reader.finish().unwrap();
+        }
+    };
+    let mut first = ProxyAnswers::default();
+    read(&mut first, &mut Lines::of("", ""));
+    // Of a file the proxy's own words say who it is.
+    let (namespace, name) = first.pod().unwrap_or_default();
+    let (mut answers, mut lines) = (ProxyAnswers::default(), Lines::of(namespace, name));
+    read(&mut answers, &mut lines);
+    let snapshot = Snapshot::default();
+    let mut gathered = Gathered { snapshot, recorder: Some(Recorder::new()) };
+    gathered.put(SourceId::ProxyAnswers, &lines.finish(&answers), Vec::new());
+    bundle::write(std::fs::File::create(target).unwrap(), &gathered.snapshot, gathered.recorder.unwrap()).unwrap();
+}
+
+#[test]
+fn a_bundle_gives_the_tables_and_findings_that_the_answers_themselves_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.tar.gz");
+    let proxies: [&[&str]; 4] = [
+        &["sidecar/config_dump.json", "sidecar/clusters.json"],
+        &["agent/config_dump.json", "agent/clusters.json"],
+        &["faults/config_dump.json", "faults/clusters.json"],
+        &["faults/config_dump.json", "faults/clusters.json", "faults/init_dump.json"],
+    ];
+    for files in proxies {
+        let files: Vec<PathBuf> = files.iter().map(|file| fixture(file)).filter(|file| file.exists()).collect();
+        assert!(!files.is_empty());
+        bundle_of(&files, &bundle);
+        let from = |what: &str, more: &[&str]| {
+            let mut args = vec!["proxy-config", what, "--now", NOW, "--from", bundle.to_str().unwrap()];
+            args.extend(more);
+            command(&args).output().unwrap()
+        };
+        for what in ["clusters", "listeners", "routes", "endpoints", "eds", "secrets", "bootstrap", "ecds", "all"] {
+            let direct = proxy_config(what, &files, &["-o", "json"]);
+            let Ok(mut direct) = serde_json::from_slice::<Value>(&direct.stdout) else { panic!("{what}: no JSON") };
+            // What the files do not have is refused there.
+            if direct["error"].is_object() {
+                continue;
+            }
+            let mut bundled: Value = serde_json::from_slice(&from(what, &["-o", "json"]).stdout).unwrap();
+            for key in ["origin", "scope"] {
+                direct.as_object_mut().unwrap().remove(key);
+                bundled.as_object_mut().unwrap().remove(key);
+            }
+            assert!(bundled == direct, "{what} of {files:?}:\n{bundled}\n{direct}");
+        }
+    }
+}
+
+#[test]
+fn a_bundle_s_proxy_is_named_as_in_a_cluster() {
+    const POD: &str = "real-5cc77c6c5b-qkvmr";
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.tar.gz");
+    bundle_of(&[fixture("sidecar/config_dump.json")], &bundle);
+    let bundle = bundle.to_str().unwrap();
+    let run = |more: &[&str]| {
+        let mut args = vec!["proxy-config", "clusters", "-o", "short", "--from", bundle];
+        args.extend(more);
+        command(&args).output().unwrap()
+    };
+    let alone = run(&[]);
+    assert!(text(&alone.stdout).contains("SERVICE FQDN"), "{}", text(&alone.stderr));
+    for name in [&[POD][..], &[&format!("{POD}.next")], &[&format!("pod/{POD}")], &[POD, "-n", "next"]] {
+        assert_eq!(run(name).stdout, alone.stdout, "{name:?}");
+    }
+    let other = run(&["cart-2"]);
+    assert_eq!(other.status.code(), Some(2));
+    let said = text(&other.stderr);
+    assert!(said.contains("no configuration of cart-2") && said.contains(&format!("{POD}.next")), "{said}");
+    let log = command(&["proxy-config", "log", "--from", bundle]).output().unwrap();
+    assert!(text(&log.stderr).contains("not from a bundle"));
+    let demo = command(&["proxy-config", "all", "cart", "--from", "demo"]).output().unwrap();
+    assert!(text(&demo.stderr).contains("kubectl asm capture --proxy"), "{}", text(&demo.stderr));
 }

@@ -13,8 +13,11 @@ use std::rc::Rc;
 use flate2::bufread::MultiGzDecoder;
 
 use super::{BundleError, FORMAT, LINE_CAP, MANIFEST, Manifest, SectionRecord};
+use crate::model::envoy::ProxyAnswers;
 use crate::model::quoted::printable;
-use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Scope, Snapshot, SourceId, StateKind, Undecodable};
+use crate::snapshot::{
+    Fault, FaultKind, Origin, OriginKind, Scope, Section, Snapshot, SourceId, StateKind, Undecodable,
+};
 use crate::sources::collect::End;
 use crate::sources::{Collector, SOURCES, Source};
 
@@ -370,6 +373,9 @@ impl Loader {
                 let (part, end) = end(source, section, part);
                 part.unwrap_or_else(|| (source.collector)()).finish(&mut snapshot, end);
             }
+        }
+        if let Section::Collected(section) = &mut snapshot.proxy_answers {
+            section.items = ProxyAnswers::joined(std::mem::take(&mut section.items));
         }
         Ok(snapshot)
     }

@@ -4,6 +4,7 @@
 //! string. Names stay, because they explain; values go, unless they are on a list here. Everything that
 //! [`crate::model`] decodes stays.
 
+mod envoy;
 mod istio;
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub fn redact(id: SourceId, value: &mut Value) {
         SourceId::NetworkPolicies | SourceId::CiliumPolicies | SourceId::CiliumClusterPolicies => network(object),
         SourceId::SecretProviderClasses => istio::secret_provider_class(object),
         SourceId::Xds => istio::xds(object),
+        SourceId::ProxyAnswers => return envoy::line(object),
         _ => {}
     }
     object.remove("stringData");

@@ -7,21 +7,26 @@ use std::time::Duration;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::proxy_config;
 use super::session::{self, DefaultScope};
 use super::ui;
 use crate::bundle;
+use crate::cluster::Cluster;
 use crate::engine::Severity;
+use crate::gather::Gathered;
 use crate::model::quoted::printable;
 use crate::report::Format;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SourceId};
 use crate::sources::SOURCES;
 
-/// Write a redacted bundle that status, inject-check, proxy-status and conflicts read with --from
+/// Write a redacted bundle that the judging commands read with --from
 ///
-/// Gathers what all checks and views need: no Secrets, no logs, environment values only where a verdict needs them.
+/// Gathers what all checks and views need: no Secrets, no logs, environment values only where a verdict needs them. With
+/// --proxy, of a proxy's configuration what proxy-config shows: names, hosts, paths, addresses and public certificates; no
+/// headers, bodies or keys.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
+    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture incident.tar.gz -n shop --proxy deploy/cart\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
 )]
 pub struct CaptureArgs {
     /// File to write; default: kubectl-asm-CONTEXT-TIME.tar.gz; `-` is stdout
@@ -29,6 +34,9 @@ pub struct CaptureArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     scope: ScopeArgs,
+    /// Also keep the configuration of this proxy: POD, POD.NAMESPACE or TYPE/NAME (repeatable)
+    #[arg(long, value_name = "POD")]
+    proxy: Vec<String>,
     /// Time for the whole run
     #[arg(long, value_name = "TIME", default_value = "60")]
     timeout: u64,
@@ -50,7 +58,18 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         now: None,
     };
     let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
-    let gathered = match session::live(connection, &args.scope, &report, DefaultScope::All, sources, true) {
+    let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
+        if !args.proxy.is_empty() {
+            let namespace = match args.scope.namespace.as_slice() {
+                [only] => only,
+                _ => &cluster.info().namespace,
+            };
+            let (lines, faults) = proxy_config::record(cluster, &args.proxy, namespace, left).await;
+            gathered.put(SourceId::ProxyAnswers, &lines, faults);
+        }
+        Ok(())
+    };
+    let gathered = match session::live_and(connection, &args.scope, &report, DefaultScope::All, sources, true, also) {
         Ok(gathered) => gathered,
         Err(error) => {
             ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));

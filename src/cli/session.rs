@@ -133,7 +133,7 @@ fn prepare(
     let start = Instant::now();
     let snapshot = match &args.from {
         Some(from) => {
-            let mut snapshot = from_bundle(from, connection, scope, job.default_scope)?;
+            let mut snapshot = from_bundle(from, connection, scope)?;
             forget_others(&mut snapshot, &crate::sources::with_followed(&needs));
             snapshot
         }
@@ -240,11 +240,14 @@ pub fn select(
         .collect())
 }
 
-fn from_bundle(
+/// Reads a bundle. It has no context whose namespace could be meant, so without -n it is looked at as a whole.
+///
+/// # Errors
+/// When it cannot be read, does not hold a namespace that was named, or a connection was named too.
+pub(super) fn from_bundle(
     from: &str,
     connection: &ConnectionArgs,
     scope: &ScopeArgs,
-    default_scope: DefaultScope,
 ) -> Result<Snapshot, ErrorDocument> {
     if let Some(flag) = connection.given() {
         let mut error = usage(format!("{flag} does not go with --from: a bundle is read without a cluster"));
@@ -256,8 +259,6 @@ fn from_bundle(
         path => crate::bundle::read_path(Path::new(path)),
     }
     .map_err(|error| error.document())?;
-    // A bundle has no context whose namespace could be meant, so without -n it is looked at as a whole.
-    let _ = default_scope;
     if !scope.namespace.is_empty() && !scope.all_namespaces {
         let mut asked = scope.namespace.clone();
         asked.retain(|name| snapshot.scope.contains(name) || !namespace_read(&snapshot));

@@ -6,6 +6,7 @@ mod apis;
 mod catalog;
 pub mod collect;
 mod component;
+pub mod proxy_answers;
 pub mod rights;
 pub mod xds;
 

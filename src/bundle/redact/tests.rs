@@ -301,3 +301,40 @@ fn a_policy_of_the_network_keeps_who_may_talk_to_whom_and_loses_addresses_paths_
             "toPorts": [{"ports": [{"port": "80"}], "rules": {"http": [], "dns": null}}]}]})
     );
 }
+
+#[test]
+fn of_a_proxy_s_configuration_only_what_tables_show_stays() {
+    let secret = "hunter2";
+    let text = |text: &str| json!({"inline_bytes": text});
+    let filter = json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+        "http_filters": [{"name": "lua", "typed_config": {"inline_code": secret}}],
+        "route_config": {"name": "r", "request_headers_to_add": [{"header": {"key": "a", "value": secret}}],
+            "virtual_hosts": [{"name": "v", "domains": ["cart"], "routes": [{
+                "match": {"prefix": "/", "headers": [{"name": "authorization", "exact_match": secret}]},
+                "directResponse": {"status": 200, "body": {"inline_string": secret}},
+            }]}]},
+    }});
+    let line = redacted(
+        SourceId::ProxyAnswers,
+        json!({
+            "metadata": {"namespace": "shop", "name": "cart-1", "annotations": {"a": secret}},
+            "answers": [{"configs": [
+                {"bootstrap": {"node": {"id": "n", "metadata": {"ISTIO_VERSION": "1.28.3", "PASSWORD": secret,
+                    "LABELS": {"istio.io/rev": "asm-1-28", "x": secret}, "ANNOTATIONS": {"k": secret}}},
+                    "static_resources": {"secrets": [secret]}}},
+                {"dynamic_active_secrets": [{"name": "default", "secret": {"tlsCertificate": {
+                    "certificate_chain": text("public"), "private_key": text(secret)}, "generic_secret": text(secret)}}]},
+                {"dynamic_listeners": [{"name": "l", "activeState": {"listener": {"filterChains": [{"filters": [filter]}],
+                    "access_log": [secret]}}}]},
+                {"dynamic_active_clusters": [{"cluster": {"name": "c", "load_assignment": secret, "type": {"x": secret}}}]},
+                {"@type": "roots", "scoped_routes": [secret]},
+            ], "secrets": secret}, [secret], secret],
+            "further": secret,
+        }),
+    );
+    let written = line.to_string();
+    assert!(!written.contains(secret), "{written}");
+    for kept in ["cart-1", "1.28.3", "asm-1-28", "public", "\"prefix\":\"/\"", "cart", "200"] {
+        assert!(written.contains(kept), "{kept} is missing: {written}");
+    }
+}

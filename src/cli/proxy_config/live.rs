@@ -1,21 +1,25 @@
 //! Asking a proxy that runs.
 
+use std::time::{Duration, Instant};
+
 use serde::Deserialize;
 
 use super::{ProxyConfigArgs, What};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::inject_check::parse_target;
 use crate::cli::session::with_cluster;
-use crate::cluster::envoy::ProxyQuestion;
+use crate::cluster::envoy::{ADMIN_PORT, ProxyQuestion};
 use crate::cluster::forward::{PodPort, Tunnel};
 use crate::cluster::{Api, Cluster, GetRequest, ListRequest, ListSink};
 use crate::mesh::proxy;
-use crate::model::envoy::{Logger, ProxyAnswers, ReadError, Reader, Stage, loggers};
+use crate::model::envoy::split::Piece;
+use crate::model::envoy::{Beside, Logger, ProxyAnswers, ReadError, Reader, Stage, loggers};
 use crate::model::quoted::printable;
 use crate::model::selector::Requirement;
 use crate::model::{LabelSelector, Pod, nullable};
 use crate::report::ErrorDocument;
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Snapshot};
+use crate::sources::proxy_answers::Lines;
 
 const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
 
@@ -59,7 +63,7 @@ async fn from_pod(cluster: &Cluster, args: &ProxyConfigArgs) -> Result<Asked, Er
     }
     let mut date = None;
     for question in questions(args.what) {
-        match read(&mut tunnel, &question, &mut answers).await {
+        match read(&mut tunnel, &question, &mut answers, None).await {
             Ok(when) => date = when.or(date),
             // Without its first answer there is nothing to show.
             Err(fault) if answers.parts.is_empty() && question != ProxyQuestion::Node => {
@@ -68,9 +72,9 @@ async fn from_pod(cluster: &Cluster, args: &ProxyConfigArgs) -> Result<Asked, Er
             Err(fault) => faults.push(fault),
         }
     }
-    let waits = answers.listeners.iter().any(|listener| listener.stage == Stage::Warming)
-        || answers.clusters.iter().any(|cluster| cluster.stage == Stage::Warming);
-    if waits && let Err(fault) = read(&mut tunnel, &ProxyQuestion::Unready, &mut answers).await {
+    if waits(&answers)
+        && let Err(fault) = read(&mut tunnel, &ProxyQuestion::Unready, &mut answers, None).await
+    {
         faults.push(fault);
     }
     if answers.parts.is_empty()
@@ -90,6 +94,66 @@ async fn from_pod(cluster: &Cluster, args: &ProxyConfigArgs) -> Result<Asked, Er
     };
     asked.snapshot = super::snapshot_of(answers, faults, origin);
     Ok(asked)
+}
+
+/// Asks proxies for everything, as lines for a bundle. One that does not answer costs itself.
+pub(in crate::cli) async fn record(
+    cluster: &Cluster,
+    targets: &[String],
+    namespace: &str,
+    limit: Duration,
+) -> (Vec<Vec<u8>>, Vec<Fault>) {
+    let end = Instant::now() + limit;
+    let mut lines = Vec::new();
+    let mut faults = Vec::new();
+    for target in targets {
+        let left = end.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, record_one(cluster, target, namespace)).await {
+            Ok(Ok((found, missing))) => {
+                lines.extend(found);
+                faults.extend(missing);
+            }
+            Ok(Err(error)) => {
+                faults
+                    .push(Fault::new(FaultKind::Malformed, format!("proxy {}: {}", printable(target), error.message)));
+            }
+            Err(_) => {
+                let message = format!("proxy {} did not answer before the time limit", printable(target));
+                faults.push(Fault::new(FaultKind::Timeout, message).hint("raise --timeout"));
+            }
+        }
+    }
+    (lines, faults)
+}
+
+async fn record_one(
+    cluster: &Cluster,
+    target: &str,
+    namespace: &str,
+) -> Result<(Vec<Vec<u8>>, Vec<Fault>), ErrorDocument> {
+    let pod = find(cluster, target, namespace, false).await?;
+    let place = PodPort { namespace: pod.metadata.namespace, pod: pod.metadata.name, port: ADMIN_PORT };
+    let mut tunnel = cluster.forward(&place).await.map_err(|fault| ErrorDocument::of_fault(&fault))?;
+    let mut answers = ProxyAnswers::default();
+    let mut lines = Lines::of(&place.namespace, &place.pod);
+    let mut faults = Vec::new();
+    let mut beside = |piece: Piece<'_>| lines.take(piece);
+    for question in questions(What::All) {
+        faults.extend(read(&mut tunnel, &question, &mut answers, Some(&mut beside)).await.err());
+    }
+    if waits(&answers) {
+        faults.extend(read(&mut tunnel, &ProxyQuestion::Unready, &mut answers, Some(&mut beside)).await.err());
+    }
+    if let (true, Some(fault)) = (answers.parts.is_empty(), faults.first()) {
+        return Err(not_told(fault, &place));
+    }
+    Ok((lines.finish(&answers), faults))
+}
+
+/// Whether something is not in use yet, so that it is of interest what it waits for.
+fn waits(answers: &ProxyAnswers) -> bool {
+    answers.listeners.iter().any(|listener| listener.stage == Stage::Warming)
+        || answers.clusters.iter().any(|cluster| cluster.stage == Stage::Warming)
 }
 
 /// What is needed for a table and for the judgements that go with it, and no more.
@@ -114,8 +178,9 @@ async fn read(
     tunnel: &mut Tunnel,
     question: &ProxyQuestion,
     answers: &mut ProxyAnswers,
+    beside: Option<Beside<'_, '_>>,
 ) -> Result<Option<jiff::Timestamp>, Fault> {
-    let mut reader = Reader::new(answers);
+    let mut reader = Reader::beside(answers, beside);
     let mut outcome = Ok(());
     let asked = tunnel
         .ask_proxy(question, |piece| {

@@ -1,12 +1,15 @@
 //! `proxy-config`.
 
+mod bundle;
 mod file;
 mod live;
 mod view;
 
+pub(super) use live::record;
+
 use std::path::PathBuf;
 
-use super::args::{ConnectionArgs, ReportArgs};
+use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
 use super::ui;
@@ -23,10 +26,10 @@ use live::Asked;
 /// What one proxy was told, what it made of it, and what is wrong with that
 ///
 /// Tables, columns and filters are those of `istioctl proxy-config`; findings follow. With -f, saved answers of Envoy's
-/// admin interface are read instead of a proxy, and no cluster is needed.
+/// admin interface are read instead of a proxy, with --from a bundle that capture --proxy wrote; no cluster is needed then.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
+    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n  kubectl asm pc listeners --from bundle.tar.gz        # kubectl asm capture --proxy …\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
 )]
 pub struct ProxyConfigArgs {
     /// What to show
@@ -192,11 +195,8 @@ fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, E
     if args.set.is_some() && args.what != What::Log {
         return Err(usage("--set goes with log only", &["   kubectl asm proxy-config log <pod> --set http:debug"]));
     }
-    if args.report.from.is_some() {
-        return Err(usage(
-            "proxy-config does not read bundles: they hold no configuration of single proxies",
-            &["-f reads a saved config_dump", "   kubectl asm proxy-config all -f config_dump.json"],
-        ));
+    if let Some(from) = &args.report.from {
+        return from_bundle(connection, args, from);
     }
     if args.file.is_empty() && args.target.is_none() {
         return Err(usage(
@@ -218,6 +218,19 @@ fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, E
         ));
     }
     let snapshot = file::read(&args.file, args.what)?;
+    Ok(Asked { snapshot, loggers: None, before: Vec::new() })
+}
+
+fn from_bundle(connection: &ConnectionArgs, args: &ProxyConfigArgs, from: &str) -> Result<Asked, ErrorDocument> {
+    if !args.file.is_empty() {
+        return Err(usage("--from does not go with -f: each is a source of its own", &["leave one of them out"]));
+    }
+    if args.what == What::Log {
+        return Err(usage("levels of loggers are read from a proxy that runs, not from a bundle", &[]));
+    }
+    let scope = ScopeArgs::default();
+    let snapshot = session::from_bundle(from, connection, &scope)?;
+    let snapshot = bundle::choose(snapshot, args.target.as_deref(), args.namespace.as_deref())?;
     Ok(Asked { snapshot, loggers: None, before: Vec::new() })
 }
 

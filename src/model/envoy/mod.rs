@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use bootstrap::{Bootstrap, Extension, Logger, Node, Unready, loggers};
@@ -73,8 +73,18 @@ pub struct ProxyAnswers {
     pub damaged_more: usize,
 }
 
+/// What is missing from a proxy's answers, as a bundle keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MissingRecord {
+    cut: bool,
+    partial: Vec<String>,
+    damaged: Vec<Damaged>,
+    damaged_more: usize,
+}
+
 /// An element that could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
     /// The list and the place in it, counted from 1.
     pub element: String,
@@ -83,14 +93,19 @@ pub struct Damaged {
 }
 
 /// Reads one answer into [`ProxyAnswers`] while its bytes arrive.
-pub struct Reader<'a> {
+pub struct Reader<'a, 'f> {
     splitter: Splitter,
     answers: &'a mut ProxyAnswers,
     seen: BTreeMap<Part, usize>,
     known: bool,
     /// The first bytes, for the case that the answer is a sentence.
     head: Vec<u8>,
+    /// Who else gets what was understood.
+    beside: Option<Beside<'a, 'f>>,
 }
+
+/// Gets pieces of an answer that were understood.
+pub type Beside<'a, 'f> = &'a mut (dyn FnMut(Piece<'_>) + Send + 'f);
 
 /// Why an answer is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,10 +122,15 @@ pub enum ReadError {
     Unknown,
 }
 
-impl<'a> Reader<'a> {
+impl<'a, 'f> Reader<'a, 'f> {
     /// A reader at the beginning of an answer.
     pub fn new(answers: &'a mut ProxyAnswers) -> Self {
-        Self { splitter: Splitter::new(), answers, seen: BTreeMap::new(), known: false, head: Vec::new() }
+        Self { splitter: Splitter::new(), answers, seen: BTreeMap::new(), known: false, head: Vec::new(), beside: None }
+    }
+
+    /// A reader that also hands on, as they came, the lists and those elements that were understood.
+    pub fn beside(answers: &'a mut ProxyAnswers, beside: Option<Beside<'a, 'f>>) -> Self {
+        Self { beside, ..Self::new(answers) }
     }
 
     /// Takes the next bytes.
@@ -121,22 +141,26 @@ impl<'a> Reader<'a> {
         const HEAD: usize = 300;
         let room = HEAD.saturating_sub(self.head.len()).min(chunk.len());
         self.head.extend_from_slice(&chunk[..room]);
-        let Self { splitter, answers, seen, known, .. } = self;
+        let Self { splitter, answers, seen, known, beside, .. } = self;
+        let mut hand_on = |piece: Piece<'_>| beside.iter_mut().for_each(|beside| beside(piece));
         let pushed = splitter.push(chunk, |piece| match piece {
             Piece::Dump => {
                 *known = true;
                 answers.has_dump = true;
+                hand_on(piece);
             }
             Piece::Opened(part) => {
                 *known = true;
                 answers.parts.insert(part);
+                hand_on(piece);
             }
             Piece::Element(part, bytes) => {
                 let number = seen.entry(part).or_default();
                 *number += 1;
                 answers.parts.insert(part);
-                if let Err(error) = answers.take(part, bytes) {
-                    answers.damage(part, *number, category(&error));
+                match answers.take(part, bytes) {
+                    Ok(()) => hand_on(piece),
+                    Err(error) => answers.damage(part, *number, category(&error)),
                 }
             }
             Piece::TooLarge(part) => {
@@ -232,7 +256,7 @@ impl ProxyAnswers {
         }
     }
 
-    /// Decodes a line of a bundle: the pod's metadata, and the answers as they came.
+    /// Decodes a line of a bundle: the pod's metadata, answers as they came, and what was missing from them.
     ///
     /// # Errors
     /// When it is not such a line.
@@ -243,15 +267,74 @@ impl ProxyAnswers {
             metadata: Meta,
             #[serde(default, borrow)]
             answers: Vec<&'a RawValue>,
+            #[serde(default, deserialize_with = "nullable")]
+            missing: MissingRecord,
         }
         let line: Line<'_> = serde_json::from_slice(bytes)?;
-        let mut answers = Self { metadata: line.metadata, ..Self::default() };
+        let MissingRecord { cut, partial, damaged, damaged_more } = line.missing;
+        let mut answers = Self {
+            metadata: line.metadata,
+            is_cut: cut,
+            partial: partial.iter().filter_map(|name| Part::named(name)).collect(),
+            damaged,
+            damaged_more,
+            ..Self::default()
+        };
         for answer in line.answers {
             let mut reader = Reader::new(&mut answers);
             let read = reader.push(answer.get().as_bytes()).and_then(|()| reader.finish());
             read.map_err(serde::de::Error::custom)?;
         }
         Ok(answers)
+    }
+
+    /// What is missing from the answers, for a bundle; none when nothing is.
+    #[must_use]
+    pub fn missing(&self) -> Option<MissingRecord> {
+        let record = MissingRecord {
+            cut: self.is_cut,
+            partial: self.partial.iter().map(|part| part.name().to_owned()).collect(),
+            damaged: self.damaged.clone(),
+            damaged_more: self.damaged_more,
+        };
+        (record != MissingRecord::default()).then_some(record)
+    }
+
+    /// One per proxy: a large configuration stands on several lines of a bundle.
+    #[must_use]
+    pub fn joined(lines: Vec<Self>) -> Vec<Self> {
+        let mut proxies: Vec<Self> = Vec::new();
+        for line in lines {
+            let pod = (&line.metadata.namespace, &line.metadata.name);
+            let known =
+                proxies.iter_mut().find(|p| !pod.1.is_empty() && (&p.metadata.namespace, &p.metadata.name) == pod);
+            match known {
+                Some(proxy) => proxy.absorb(line),
+                None => proxies.push(line),
+            }
+        }
+        proxies
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+        self.has_dump |= other.has_dump;
+        if other.bootstrap.is_some() {
+            self.bootstrap = other.bootstrap;
+        }
+        self.clusters.extend(other.clusters);
+        self.listeners.extend(other.listeners);
+        self.refused_listeners.extend(other.refused_listeners);
+        self.routes.extend(other.routes);
+        self.assignments.extend(other.assignments);
+        self.secrets.extend(other.secrets);
+        self.extensions.extend(other.extensions);
+        self.hosts.extend(other.hosts);
+        self.unready.extend(other.unready);
+        self.partial.extend(other.partial);
+        self.is_cut |= other.is_cut;
+        self.damaged.extend(other.damaged);
+        self.damaged_more += other.damaged_more;
     }
 
     /// Namespace and name of the pod, from what was asked or from the proxy's own words.

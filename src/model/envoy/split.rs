@@ -53,6 +53,18 @@ impl Part {
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(part, ..)| *part == self).map_or("", |(_, name, _)| name)
     }
+
+    /// The part of a name that [`Part::name`] gives.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known, _)| *known == name).map(|(part, ..)| *part)
+    }
+
+    /// Whether it stands at the top of its answer, and not inside the configurations of a `config_dump`.
+    #[must_use]
+    pub fn is_at_top(self) -> bool {
+        matches!(self, Self::Hosts | Self::Unready)
+    }
 }
 
 /// Parts by their two spellings: Envoy prints field names, istiod's own `config_dump` JSON names.
@@ -80,7 +92,7 @@ fn part(key: &[u8], top: bool) -> Option<Part> {
         .iter()
         .find(|(_, snake, camel)| snake.as_bytes() == key || camel.as_bytes() == key)
         .map(|(part, ..)| *part)
-        .filter(|part| matches!(part, Part::Hosts | Part::Unready) == top)
+        .filter(|part| part.is_at_top() == top)
 }
 
 /// Why the bytes are not an admin answer.

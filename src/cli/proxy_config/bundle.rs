@@ -1,0 +1,81 @@
+//! Proxies of a bundle.
+
+use crate::cli::inject_check::parse_target;
+use crate::mesh::injection::Rules;
+use crate::mesh::workload;
+use crate::model::envoy::ProxyAnswers;
+use crate::model::quoted::printable;
+use crate::report::ErrorDocument;
+use crate::report::style::shell;
+use crate::snapshot::{Section, Snapshot};
+
+/// The proxy that is meant: by its name, by its workload's, or the only one there is.
+pub(super) fn choose(
+    mut snapshot: Snapshot,
+    target: Option<&str>,
+    namespace: Option<&str>,
+) -> Result<Snapshot, ErrorDocument> {
+    let section = match std::mem::take(&mut snapshot.proxy_answers) {
+        Section::Collected(section) => section,
+        Section::Failed(faults) if !faults.is_empty() => return Err(ErrorDocument::of_fault(&faults[0])),
+        _ => {
+            let hints = ["how a bundle with a proxy is made:", "   kubectl asm capture --proxy <pod>.<namespace>"];
+            return Err(wrong("this bundle holds no configuration of single proxies", &hints.map(str::to_owned)));
+        }
+    };
+    let proxies = section.items;
+    let is_meant = meant(&snapshot, target, namespace)?;
+    let mut found = proxies.iter().filter(|proxy| proxy.pod().is_some_and(|(place, name)| is_meant(place, name)));
+    let (chosen, second) = (found.next(), found.next());
+    match (chosen, second, target) {
+        // Of a workload any pod will do, as in a cluster.
+        (Some(chosen), None, _) | (Some(chosen), Some(_), Some(_)) => {
+            Ok(super::snapshot_of(chosen.clone(), section.faults, snapshot.origin))
+        }
+        (Some(_), Some(_), None) => Err(wrong("name one of the proxies in this bundle", &names(&proxies))),
+        (None, ..) => {
+            let meant = target.map_or_else(|| "a proxy in that namespace".to_owned(), printable);
+            Err(wrong(&format!("this bundle holds no configuration of {meant}"), &names(&proxies)))
+        }
+    }
+}
+
+/// Whether a pod, by namespace and name, is what was asked for.
+fn meant(
+    snapshot: &Snapshot,
+    target: Option<&str>,
+    namespace: Option<&str>,
+) -> Result<Box<dyn Fn(&str, &str) -> bool>, ErrorDocument> {
+    let namespace = namespace.map(str::to_owned);
+    let here = move |place: &str| namespace.as_deref().is_none_or(|namespace| namespace == place);
+    let Some(target) = target else { return Ok(Box::new(move |place, _| here(place))) };
+    if let Some(name) = target.strip_prefix("pod/").or((!target.contains('/')).then_some(target)) {
+        let name = name.to_owned();
+        // Names of pods may contain dots.
+        return Ok(Box::new(move |place, pod| here(place) && (name == pod || name == format!("{pod}.{place}"))));
+    }
+    let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
+    let workloads = workload::workloads(snapshot, &Rules::new(snapshot));
+    let named = |workload: &&workload::Workload<'_>| {
+        workload.kind == kind && (workload.name == name || name == format!("{}.{}", workload.name, workload.namespace))
+    };
+    let pods: Vec<(String, String)> = workloads
+        .iter()
+        .filter(named)
+        .flat_map(|workload| workload.pods.iter().map(|(pod, _)| &pod.metadata))
+        .map(|meta| (meta.namespace.clone(), meta.name.clone()))
+        .collect();
+    Ok(Box::new(move |place, pod| here(place) && pods.iter().any(|(p, name)| p == place && name == pod)))
+}
+
+fn names(proxies: &[ProxyAnswers]) -> Vec<String> {
+    let names = proxies.iter().filter_map(ProxyAnswers::pod).map(|(namespace, name)| {
+        let words = ["kubectl", "asm", "proxy-config", "all", &format!("{name}.{namespace}"), "--from", "<bundle>"];
+        format!("   {}", shell(&words.map(str::to_owned)).replace("'<bundle>'", "<bundle>"))
+    });
+    std::iter::once("it holds:".to_owned()).chain(names).collect()
+}
+
+fn wrong(message: &str, hints: &[String]) -> ErrorDocument {
+    ErrorDocument { kind: "target".to_owned(), message: message.to_owned(), hints: hints.to_vec() }
+}
