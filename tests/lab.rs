@@ -225,6 +225,11 @@ fn tables_of_a_proxy_are_those_of_istioctl() {
 }
 
 #[test]
+fn a_bundle_holds_a_proxy() {
+    proxy_config::a_bundle_holds_a_proxy();
+}
+
+#[test]
 fn what_istiod_would_send_and_what_the_proxy_has() {
     proxy_config::what_istiod_would_send_and_what_the_proxy_has();
 }

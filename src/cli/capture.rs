@@ -17,7 +17,7 @@ use crate::gather::Gathered;
 use crate::model::quoted::printable;
 use crate::report::Format;
 use crate::snapshot::{Snapshot, SourceId};
-use crate::sources::SOURCES;
+use crate::sources::{SOURCES, Source};
 
 /// Write a redacted bundle that the judging commands read with --from
 ///
@@ -82,19 +82,21 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         ui::message(&format!("error: {}\n", printable(&message)));
         return Exit::Unable;
     }
-    let failed: Vec<_> = SOURCES
-        .iter()
-        .filter(|source| !(source.state)(&gathered.snapshot).faults.is_empty())
-        .map(|s| s.resource)
-        .collect();
+    let faults = |source: &Source| (source.state)(&gathered.snapshot).faults;
+    let broken = || SOURCES.iter().filter(|source| !faults(source).is_empty());
+    // What was asked for by name has faults of its own; of a list it is enough to know that it is not there.
+    let named: Vec<_> = broken().filter(|source| source.is_by_command()).flat_map(faults).collect();
+    let failed: Vec<_> = broken().filter(|source| !source.is_by_command()).map(|source| source.resource).collect();
     if path.as_os_str() != "-" {
         ui::message(&format!("wrote {}\n", printable(&path.display().to_string())));
     }
-    if failed.is_empty() {
-        return Exit::Clean;
+    for fault in &named {
+        ui::message(&format!("? not in it: {}\n", fault.message));
     }
-    ui::message(&format!("? not in it, because it could not be read: {}\n", failed.join(", ")));
-    Exit::Gaps
+    if !failed.is_empty() {
+        ui::message(&format!("? not in it, because it could not be read: {}\n", failed.join(", ")));
+    }
+    if failed.is_empty() && named.is_empty() { Exit::Clean } else { Exit::Gaps }
 }
 
 fn default_name(snapshot: &Snapshot) -> PathBuf {

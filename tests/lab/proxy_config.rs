@@ -42,6 +42,35 @@ pub fn tables_are_those_of_istioctl() {
     assert_eq!(list(&report["view"]["secrets"]).len(), 2);
 }
 
+/// A bundle with a proxy gives the tables and findings that the proxy itself gives, and no key.
+pub fn a_bundle_holds_a_proxy() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "fine-sidecar");
+    lab.settle();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bundle.tar.gz");
+    let bundle = path.to_str().expect("a name").to_owned();
+    // What istiod sends between the two makes them differ for a moment.
+    poll("the bundle is as the proxy", Duration::from_secs(20), || {
+        let out = lab.plain(&["capture", &bundle, "--proxy", "deploy/web.genuine"]);
+        assert_eq!(out.code, 0, "{}", out.stderr);
+        for what in ["clusters", "listeners", "routes", "eds", "secrets", "bootstrap", "ecds"] {
+            let live = lab.asm(&["proxy-config", what, "deploy/web", "-n", "genuine", "-o", "short"]).stdout;
+            for target in ["deploy/web", "deployment/web.genuine"] {
+                let kept = lab.asm(&["proxy-config", what, target, "--from", &bundle, "-o", "short"]);
+                if kept.stdout != live {
+                    return Err(format!("{what}:\n{live}\n{}{}", kept.stdout, kept.stderr));
+                }
+            }
+        }
+        Ok(())
+    });
+    let out = lab.plain(&["capture", &bundle, "--proxy", "nobody.genuine"]);
+    assert_eq!(out.code, 3, "{}", out.stderr);
+    assert!(out.stderr.contains("nobody"), "{}", out.stderr);
+    assert!(path.exists(), "what could be read is kept");
+}
+
 /// `log` without `--set` changes nothing; what `--set` prints sets the levels back.
 pub fn levels_are_read_set_and_set_back() {
     let lab = Lab::take();

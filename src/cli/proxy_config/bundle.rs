@@ -24,8 +24,8 @@ pub(super) fn choose(
         }
     };
     let proxies = section.items;
-    let is_meant = meant(&snapshot, target, namespace)?;
-    let mut found = proxies.iter().filter(|proxy| proxy.pod().is_some_and(|(place, name)| is_meant(place, name)));
+    let meant = Meant::new(&snapshot, target, namespace)?;
+    let mut found = proxies.iter().filter(|proxy| proxy.pod().is_some_and(|(place, name)| meant.is(place, name)));
     let (chosen, second) = (found.next(), found.next());
     match (chosen, second, target) {
         // Of a workload any pod will do, as in a cluster.
@@ -40,32 +40,50 @@ pub(super) fn choose(
     }
 }
 
-/// Whether a pod, by namespace and name, is what was asked for.
-fn meant(
-    snapshot: &Snapshot,
-    target: Option<&str>,
-    namespace: Option<&str>,
-) -> Result<Box<dyn Fn(&str, &str) -> bool>, ErrorDocument> {
-    let namespace = namespace.map(str::to_owned);
-    let here = move |place: &str| namespace.as_deref().is_none_or(|namespace| namespace == place);
-    let Some(target) = target else { return Ok(Box::new(move |place, _| here(place))) };
-    if let Some(name) = target.strip_prefix("pod/").or((!target.contains('/')).then_some(target)) {
-        let name = name.to_owned();
-        // Names of pods may contain dots.
-        return Ok(Box::new(move |place, pod| here(place) && (name == pod || name == format!("{pod}.{place}"))));
+/// What was asked for.
+struct Meant<'t> {
+    namespace: Option<&'t str>,
+    pods: Pods<'t>,
+}
+
+enum Pods<'t> {
+    Any,
+    /// The pod of this name, which may end in its namespace.
+    Named(&'t str),
+    /// A workload's: namespaces and names.
+    Listed(Vec<(String, String)>),
+}
+
+impl<'t> Meant<'t> {
+    fn new(snapshot: &Snapshot, target: Option<&'t str>, namespace: Option<&'t str>) -> Result<Self, ErrorDocument> {
+        let pods = match target.map(|target| (target.strip_prefix("pod/").unwrap_or(target), target.contains('/'))) {
+            None => Pods::Any,
+            Some((name, false)) => Pods::Named(name),
+            Some((name, true)) if !name.contains('/') => Pods::Named(name),
+            Some((target, true)) => Pods::Listed(pods_of(snapshot, target)?),
+        };
+        Ok(Self { namespace, pods })
     }
+
+    fn is(&self, place: &str, pod: &str) -> bool {
+        self.namespace.is_none_or(|namespace| namespace == place)
+            && match &self.pods {
+                Pods::Any => true,
+                // Names of pods may contain dots.
+                Pods::Named(name) => *name == pod || *name == format!("{pod}.{place}"),
+                Pods::Listed(pods) => pods.iter().any(|(namespace, name)| namespace == place && name == pod),
+            }
+    }
+}
+
+fn pods_of(snapshot: &Snapshot, target: &str) -> Result<Vec<(String, String)>, ErrorDocument> {
     let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
     let workloads = workload::workloads(snapshot, &Rules::new(snapshot));
     let named = |workload: &&workload::Workload<'_>| {
         workload.kind == kind && (workload.name == name || name == format!("{}.{}", workload.name, workload.namespace))
     };
-    let pods: Vec<(String, String)> = workloads
-        .iter()
-        .filter(named)
-        .flat_map(|workload| workload.pods.iter().map(|(pod, _)| &pod.metadata))
-        .map(|meta| (meta.namespace.clone(), meta.name.clone()))
-        .collect();
-    Ok(Box::new(move |place, pod| here(place) && pods.iter().any(|(p, name)| p == place && name == pod)))
+    let pods = workloads.iter().filter(named).flat_map(|workload| workload.pods.iter().map(|(pod, _)| &pod.metadata));
+    Ok(pods.map(|meta| (meta.namespace.clone(), meta.name.clone())).collect())
 }
 
 fn names(proxies: &[ProxyAnswers]) -> Vec<String> {
