@@ -16,34 +16,36 @@
 mod engine;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
+#[path = "fuzz/proxies.rs"]
+mod proxies;
 mod support;
 #[path = "fuzz/targets.rs"]
 mod targets;
 
 macro_rules! targets {
-    ($($name:ident: $rounds:literal,)*) => {
+    ($($place:ident::$name:ident: $rounds:literal,)*) => {
         $(#[test]
         fn $name() {
-            engine::fuzz(stringify!($name), $rounds, targets::$name());
+            engine::fuzz(stringify!($name), $rounds, $place::$name());
         })*
     };
 }
 
 targets! {
-    list: 6000,
-    object: 400,
-    redaction: 150,
-    world: 20,
-    archive: 200,
-    kubeconfig: 500,
-    credential: 4000,
-    status: 6000,
-    manifest: 1500,
-    facts: 400,
-    injector: 300,
-    image: 8000,
-    words: 1500,
-    no_proxy: 2000,
-    xds: 300,
-    envoy: 400,
+    targets::list: 6000,
+    targets::object: 400,
+    targets::redaction: 150,
+    targets::world: 20,
+    targets::archive: 200,
+    targets::kubeconfig: 500,
+    targets::credential: 4000,
+    targets::status: 6000,
+    targets::manifest: 1500,
+    targets::facts: 400,
+    targets::injector: 300,
+    targets::image: 8000,
+    targets::words: 1500,
+    targets::no_proxy: 2000,
+    proxies::xds: 300,
+    proxies::envoy: 400,
 }
