@@ -176,7 +176,7 @@ fn has_odd_list(value: &Value) -> bool {
     let is_list = |key: &str| {
         let plain: String = key.chars().filter(|c| *c != '_').collect();
         let is = |name: &&str| name.eq_ignore_ascii_case(&plain);
-        LISTS.iter().chain(&PLAIN).any(|name| is(&name)) || kubectl_asm::model::envoy::Part::named(key).is_some()
+        LISTS.iter().chain(&PLAIN).any(is) || kubectl_asm::model::envoy::Part::named(key).is_some()
     };
     match value {
         Value::Array(list) => list.iter().any(|value| value.is_array() || has_odd_list(value)),
