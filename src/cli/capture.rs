@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
-use super::proxy_config;
 use super::session::{self, DefaultScope};
 use super::ui;
+use super::{proxy_config, proxy_diff};
 use crate::bundle;
 use crate::cluster::Cluster;
 use crate::engine::Severity;
@@ -64,8 +64,11 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
                 [only] => only,
                 _ => &cluster.info().namespace,
             };
-            let (lines, faults) = proxy_config::record(cluster, &args.proxy, namespace, left).await;
-            gathered.put(SourceId::ProxyAnswers, &lines, faults);
+            let begin = Instant::now();
+            let mut recorded = proxy_config::record(cluster, &args.proxy, namespace, left).await;
+            let left = left.saturating_sub(begin.elapsed());
+            proxy_diff::record(cluster, &gathered.snapshot, &mut recorded, left).await;
+            gathered.put(SourceId::ProxyAnswers, &recorded.lines, recorded.faults);
         }
         Ok(())
     };

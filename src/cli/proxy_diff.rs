@@ -1,13 +1,14 @@
 //! `proxy-status POD --diff`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::proxy_config::{self, Recorded};
 use super::proxy_status::is_named;
 use super::session::{self, DefaultScope, Job};
 use crate::cluster::Cluster;
@@ -16,22 +17,27 @@ use crate::cluster::forward::{ConnectionId, PodPort, Question};
 use crate::gather::{self, Plan};
 use crate::mesh::config_diff::{self, Change, Compared, Side};
 use crate::mesh::sync::{self, Row};
+use crate::model::envoy::{ComparedKind, Comparison, Difference};
 use crate::model::quoted::printable;
 use crate::report::proxy_diff_view::{DiffEntry, DiffKind, ProxyDiffView};
 use crate::report::{ErrorDocument, View};
 use crate::snapshot::{Fault, FaultKind, Scope, Snapshot, SourceId};
+use crate::sources::proxy_answers::Lines;
 use crate::sources::xds;
+
+/// The kind of error that says something of the proxy, and not of what it took to ask.
+const OF_THE_PROXY: &str = "pod";
 
 /// Compares, and prints. Exits with 1 when something differs, as `kubectl diff` does.
 pub(super) fn run(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportArgs, target: &str) -> Exit {
-    if args.from.is_some() {
-        let message = "--diff asks istiod and a proxy that runs, and a bundle has no configuration of single proxies";
-        return session::refuse(args, message.to_owned(), "kubectl asm proxy-status --help");
-    }
-    let late = "istiod and the proxy did not answer";
-    let asked = session::with_cluster(connection, args, late, async |cluster, left| {
-        from_both(cluster, scope, left, target).await
-    });
+    let asked = match &args.from {
+        Some(from) => from_bundle(connection, scope, from, target),
+        None => {
+            session::with_cluster(connection, args, "istiod and the proxy did not answer", async |cluster, left| {
+                from_both(cluster, scope, left, target).await
+            })
+        }
+    };
     let (snapshot, view) = match asked {
         Ok((snapshot, view)) => (Ok(snapshot), view),
         Err(error) => (Err(error), ProxyDiffView::default()),
@@ -67,21 +73,26 @@ async fn from_both(
         record: false,
     };
     let gathered = gather::gather(cluster, &plan, std::future::pending(), &mut |_| {}).await;
-    let snapshot = gathered.snapshot;
+    let view = compare(cluster, &gathered.snapshot, target).await?;
+    Ok((gathered.snapshot, view))
+}
+
+/// Both sides, of a proxy that an istiod in the snapshot lists.
+async fn compare(cluster: &Cluster, snapshot: &Snapshot, target: &str) -> Result<ProxyDiffView, ErrorDocument> {
     let now = snapshot.origin.captured_at.unwrap_or_else(Timestamp::now);
-    let listed = sync::sync(&snapshot, &[], now, SignedDuration::ZERO);
-    let row = find(&listed.rows, &snapshot, target)?;
+    let listed = sync::sync(snapshot, &[], now, SignedDuration::ZERO);
+    let row = find(&listed.rows, snapshot, target)?;
     let (Some(istiod), proxy) = (row.istiod, (row.name.to_owned(), row.namespace.to_owned())) else {
         return Err(error(format!("it is not known which istiod lists {}", printable(target)), &[]));
     };
-    let asked = xds::requests(&snapshot).into_iter().find(|request| request.target.pod == istiod.pod);
+    let asked = xds::requests(snapshot).into_iter().find(|request| request.target.pod == istiod.pod);
     let Some(request) = asked else {
         return Err(error(format!("istiod pod {} is gone", printable(&istiod.pod)), &["try again".to_owned()]));
     };
     let (wanted, held) = tokio::join!(from_istiod(cluster, &request.target, &proxy), from_proxy(cluster, &proxy));
     let (wanted, held) = (wanted?, held?);
     let compared = config_diff::compare(&wanted, &held);
-    let view = ProxyDiffView {
+    Ok(ProxyDiffView {
         name: proxy.0,
         namespace: proxy.1,
         istiod: istiod.pod.clone(),
@@ -89,6 +100,88 @@ async fn from_both(
         same: compared.iter().all(|kind| kind.differences.is_empty()),
         kinds: compared.into_iter().map(kind).collect(),
         unreadable: wanted.damaged + held.damaged,
+    })
+}
+
+/// Compares proxies that were recorded for a bundle. Of one that no istiod lists there is nothing to compare.
+pub(super) async fn record(cluster: &Cluster, snapshot: &Snapshot, recorded: &mut Recorded, limit: Duration) {
+    let end = Instant::now() + limit;
+    for (namespace, name) in recorded.pods.clone() {
+        let left = end.saturating_duration_since(Instant::now());
+        let target = format!("{name}.{namespace}");
+        let Ok(compared) = tokio::time::timeout(left, compare(cluster, snapshot, &target)).await else {
+            let message = format!("how proxy {target} compares with istiod did not come before the time limit");
+            recorded.faults.push(Fault::new(FaultKind::Timeout, message).hint("raise --timeout"));
+            continue;
+        };
+        match compared {
+            Ok(view) => recorded.lines.push(Lines::comparison(&namespace, &name, &comparison(view))),
+            // No istiod lists it: proxy-status tells that as its state.
+            Err(error) if error.kind == OF_THE_PROXY => {}
+            Err(error) => {
+                let message = format!("how proxy {target} compares with istiod: {}", error.message);
+                recorded.faults.push(Fault::new(FaultKind::Malformed, message));
+            }
+        }
+    }
+}
+
+fn comparison(view: ProxyDiffView) -> Comparison {
+    let difference =
+        |one: DiffEntry| Difference { name: one.name, change: one.change, version: one.version, since: one.since };
+    let kind = |kind: DiffKind| ComparedKind {
+        kind: kind.kind,
+        same: kind.same,
+        differences: kind.differences.into_iter().map(difference).collect(),
+    };
+    Comparison {
+        istiod: view.istiod,
+        revision: view.revision,
+        unreadable: view.unreadable,
+        kinds: view.kinds.into_iter().map(kind).collect(),
+    }
+}
+
+/// What the comparison was when a bundle was made. The text of what differs is not kept.
+fn from_bundle(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    from: &str,
+    target: &str,
+) -> Result<(Snapshot, ProxyDiffView), ErrorDocument> {
+    let snapshot = session::from_bundle(from, connection, scope)?;
+    let namespace = if scope.all_namespaces { None } else { scope.namespace.first().map(String::as_str) };
+    let snapshot = proxy_config::choose(snapshot, Some(target), namespace)?;
+    let proxy = snapshot.proxy_answers.items().and_then(<[_]>::first);
+    let Some(comparison) = proxy.and_then(|proxy| proxy.comparison.clone()) else {
+        let message = format!("{} was not compared when the bundle was made: no istiod listed it", printable(target));
+        return Err(error(message, &[]));
+    };
+    let (namespace, name) = proxy.and_then(|proxy| proxy.pod()).unwrap_or_default();
+    let entry = |one: Difference| DiffEntry {
+        name: one.name,
+        change: one.change,
+        version: one.version,
+        since: one.since,
+        diff: None,
+    };
+    let kinds: Vec<DiffKind> = comparison
+        .kinds
+        .into_iter()
+        .map(|kind| DiffKind {
+            kind: kind.kind,
+            same: kind.same,
+            differences: kind.differences.into_iter().map(entry).collect(),
+        })
+        .collect();
+    let view = ProxyDiffView {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        istiod: comparison.istiod,
+        revision: comparison.revision,
+        same: kinds.iter().all(|kind| kind.differences.is_empty()),
+        kinds,
+        unreadable: comparison.unreadable,
     };
     Ok((snapshot, view))
 }
@@ -119,7 +212,7 @@ fn find<'r, 'a>(rows: &'r [Row<'a>], snapshot: &Snapshot, target: &str) -> Resul
 }
 
 fn error(message: String, hints: &[String]) -> ErrorDocument {
-    ErrorDocument { kind: "pod".to_owned(), message, hints: hints.to_vec() }
+    ErrorDocument { kind: OF_THE_PROXY.to_owned(), message, hints: hints.to_vec() }
 }
 
 /// What the istiod that has the proxy's connection would send it now.

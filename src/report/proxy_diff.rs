@@ -54,6 +54,7 @@ fn element(kind: &DiffKind, entry: &DiffEntry, style: Style, wide: bool, out: &m
         "missing" => "istiod would send it; the proxy has not got it",
         "extra" => "the proxy has it; istiod would not send it any more",
         "warming" => "the proxy has it, and does not use it yet",
+        _ if entry.diff.is_none() => "istiod would send it otherwise; a bundle does not keep the text",
         _ => "- istiod would send, + the proxy has",
     };
     let mut line = format!("{singular} {}: {what}", printable(&entry.name));

@@ -48,6 +48,6 @@ pub struct DiffEntry {
     pub version: Option<String>,
     /// Since when the proxy has it.
     pub since: Option<String>,
-    /// For `differs`, a unified diff from what istiod would send to what the proxy has.
+    /// For `differs`, a unified diff from what istiod would send to what the proxy has; none from a bundle.
     pub diff: Option<String>,
 }

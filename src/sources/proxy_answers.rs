@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::envoy::split::Piece;
-use crate::model::envoy::{Part, ProxyAnswers};
+use crate::model::envoy::{Comparison, Part, ProxyAnswers};
 
 /// About how much of the answers stands on one line: far below what a reader of bundles takes for one.
 const LINE: usize = 1 << 20;
@@ -67,6 +67,13 @@ impl Lines {
             self.lines.push(line.to_string().into_bytes());
         }
         self.lines
+    }
+
+    /// The line that says how a proxy compared with what istiod would send it.
+    #[must_use]
+    pub fn comparison(namespace: &str, pod: &str, comparison: &Comparison) -> Vec<u8> {
+        let metadata = Self::of(namespace, pod).metadata();
+        serde_json::json!({ "metadata": metadata, "comparison": comparison }).to_string().into_bytes()
     }
 
     fn metadata(&self) -> serde_json::Value {

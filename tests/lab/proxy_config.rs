@@ -65,6 +65,12 @@ pub fn a_bundle_holds_a_proxy() {
         }
         Ok(())
     });
+    let diff = |args: &[&str]| lab.report(&[&["proxy-status", "--diff"], args].concat());
+    let pods = lab.json(&["kubectl", "get", "pods", "-n", "genuine", "-l", "app=web", "-o", "json"]);
+    let pod = format!("{}.genuine", text(&list(&pods["items"])[0]["metadata"]["name"]));
+    let kept = diff(&[&pod, "--from", &bundle]);
+    assert_eq!((kept.code, &kept.json["view"]["same"]), (0, &serde_json::json!(true)), "{:#}", kept.json);
+    assert_eq!(kept.json["view"], diff(&[&pod]).json["view"]);
     let out = lab.plain(&["capture", &bundle, "--proxy", "nobody.genuine"]);
     assert_eq!(out.code, 3, "{}", out.stderr);
     assert!(out.stderr.contains("nobody"), "{}", out.stderr);

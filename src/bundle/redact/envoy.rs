@@ -281,6 +281,26 @@ const LINE: Keep = Fields(&[
             ("damagedMore", Plain),
         ]),
     ),
+    (
+        // Without the text of what differs, which may be anything.
+        "comparison",
+        Fields(&[
+            ("istiod", Plain),
+            ("revision", Plain),
+            ("unreadable", Plain),
+            (
+                "kinds",
+                Fields(&[
+                    ("kind", Plain),
+                    ("same", Plain),
+                    (
+                        "differences",
+                        Fields(&[("name", Plain), ("change", Plain), ("version", Plain), ("since", Plain)]),
+                    ),
+                ]),
+            ),
+        ]),
+    ),
 ]);
 
 /// Takes everything out of a line that is not listed above.

@@ -10,7 +10,7 @@ use crate::report::style::shell;
 use crate::snapshot::{Section, Snapshot};
 
 /// The proxy that is meant: by its name, by its workload's, or the only one there is.
-pub(super) fn choose(
+pub(in crate::cli) fn choose(
     mut snapshot: Snapshot,
     target: Option<&str>,
     namespace: Option<&str>,

@@ -96,43 +96,54 @@ async fn from_pod(cluster: &Cluster, args: &ProxyConfigArgs) -> Result<Asked, Er
     Ok(asked)
 }
 
-/// Asks proxies for everything, as lines for a bundle. One that does not answer costs itself.
+/// What proxies told, for a bundle.
+#[derive(Default)]
+pub(in crate::cli) struct Recorded {
+    /// Lines of the source.
+    pub lines: Vec<Vec<u8>>,
+    /// What is missing.
+    pub faults: Vec<Fault>,
+    /// Namespaces and names of the pods.
+    pub pods: Vec<(String, String)>,
+}
+
+/// Asks proxies for everything. One that does not answer costs itself.
 pub(in crate::cli) async fn record(
     cluster: &Cluster,
     targets: &[String],
     namespace: &str,
     limit: Duration,
-) -> (Vec<Vec<u8>>, Vec<Fault>) {
+) -> Recorded {
     let end = Instant::now() + limit;
-    let mut lines = Vec::new();
-    let mut faults = Vec::new();
+    let mut recorded = Recorded::default();
     for target in targets {
         let left = end.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, record_one(cluster, target, namespace)).await {
-            Ok(Ok((found, missing))) => {
-                lines.extend(found);
-                faults.extend(missing);
-            }
+        let fault = match tokio::time::timeout(left, record_one(cluster, target, namespace, &mut recorded)).await {
+            Ok(Ok(())) => continue,
             Ok(Err(error)) => {
-                faults
-                    .push(Fault::new(FaultKind::Malformed, format!("proxy {}: {}", printable(target), error.message)));
+                Fault::new(FaultKind::Malformed, format!("proxy {}: {}", printable(target), error.message))
             }
             Err(_) => {
                 let message = format!("proxy {} did not answer before the time limit", printable(target));
-                faults.push(Fault::new(FaultKind::Timeout, message).hint("raise --timeout"));
+                Fault::new(FaultKind::Timeout, message).hint("raise --timeout")
             }
-        }
+        };
+        recorded.faults.push(fault);
     }
-    (lines, faults)
+    recorded
 }
 
 async fn record_one(
     cluster: &Cluster,
     target: &str,
     namespace: &str,
-) -> Result<(Vec<Vec<u8>>, Vec<Fault>), ErrorDocument> {
-    let pod = find(cluster, target, namespace, false).await?;
-    let place = PodPort { namespace: pod.metadata.namespace, pod: pod.metadata.name, port: ADMIN_PORT };
+    recorded: &mut Recorded,
+) -> Result<(), ErrorDocument> {
+    let pod = find(cluster, target, namespace, false).await?.metadata;
+    if recorded.pods.iter().any(|(namespace, name)| *namespace == pod.namespace && *name == pod.name) {
+        return Ok(());
+    }
+    let place = PodPort { namespace: pod.namespace, pod: pod.name, port: ADMIN_PORT };
     let mut tunnel = cluster.forward(&place).await.map_err(|fault| ErrorDocument::of_fault(&fault))?;
     let mut answers = ProxyAnswers::default();
     let mut lines = Lines::of(&place.namespace, &place.pod);
@@ -147,7 +158,10 @@ async fn record_one(
     if let (true, Some(fault)) = (answers.parts.is_empty(), faults.first()) {
         return Err(not_told(fault, &place));
     }
-    Ok((lines.finish(&answers), faults))
+    recorded.lines.extend(lines.finish(&answers));
+    recorded.faults.extend(faults);
+    recorded.pods.push((place.namespace, place.pod));
+    Ok(())
 }
 
 /// Whether something is not in use yet, so that it is of interest what it waits for.

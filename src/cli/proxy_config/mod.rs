@@ -5,7 +5,8 @@ mod file;
 mod live;
 mod view;
 
-pub(super) use live::record;
+pub(super) use bundle::choose;
+pub(super) use live::{Recorded, record};
 
 use std::path::PathBuf;
 

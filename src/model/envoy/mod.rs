@@ -6,6 +6,7 @@
 mod bootstrap;
 mod cluster;
 mod common;
+mod comparison;
 mod endpoint;
 mod listener;
 mod route;
@@ -22,6 +23,7 @@ use serde_json::value::RawValue;
 pub use bootstrap::{Bootstrap, Extension, Logger, Node, Unready, loggers};
 pub use cluster::Cluster;
 pub use common::{Address, ErrorState, IstioMetadata, Stage};
+pub use comparison::{ComparedKind, Comparison, Difference};
 pub use endpoint::{ClusterHosts, Endpoint, Health, Host, LoadAssignment, Locality, LocalityEndpoints};
 pub use listener::{BLACK_HOLE, Chain, ChainMatch, Filter, HttpRoutes, Listener, RefusedListener};
 pub use route::{Action, PathMatch, Route, RouteConfig, VirtualHost};
@@ -71,6 +73,8 @@ pub struct ProxyAnswers {
     pub damaged: Vec<Damaged>,
     /// How many further ones.
     pub damaged_more: usize,
+    /// How it compared with what istiod would have sent, where a bundle says so.
+    pub comparison: Option<Comparison>,
 }
 
 /// What is missing from a proxy's answers, as a bundle keeps it.
@@ -269,6 +273,8 @@ impl ProxyAnswers {
             answers: Vec<&'a RawValue>,
             #[serde(default, deserialize_with = "nullable")]
             missing: MissingRecord,
+            #[serde(default)]
+            comparison: Option<Comparison>,
         }
         let line: Line<'_> = serde_json::from_slice(bytes)?;
         let MissingRecord { cut, partial, damaged, damaged_more } = line.missing;
@@ -278,6 +284,7 @@ impl ProxyAnswers {
             partial: partial.iter().filter_map(|name| Part::named(name)).collect(),
             damaged,
             damaged_more,
+            comparison: line.comparison,
             ..Self::default()
         };
         for answer in line.answers {
@@ -335,6 +342,7 @@ impl ProxyAnswers {
         self.is_cut |= other.is_cut;
         self.damaged.extend(other.damaged);
         self.damaged_more += other.damaged_more;
+        self.comparison = self.comparison.take().or(other.comparison);
     }
 
     /// Namespace and name of the pod, from what was asked or from the proxy's own words.
