@@ -113,6 +113,20 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     }
 }
 
+/// Whether a command line, without the program's name, is one that this plugin takes: for tests of what the documentation
+/// tells people to type.
+///
+/// # Errors
+/// What the parser says.
+#[doc(hidden)]
+pub fn takes(words: &[String]) -> Result<(), String> {
+    let words = std::iter::once("kubectl-asm".to_owned()).chain(words.iter().cloned());
+    match command().try_get_matches_from(words) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 fn print(text: &str) -> Exit {
     match ui::data(text) {
         Ok(()) => Exit::Clean,
