@@ -171,6 +171,7 @@ fn conclude(
         findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(&world, f))).collect();
     let view = (job.view)(&world, &findings);
     let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(facts));
+    report.scope.checks_chosen = !args.only.is_empty() || !args.skip.is_empty();
     report.gaps = gaps(snapshot, selected, &outcomes);
     report = report.with_results(findings, &outcomes);
     report.view = view;

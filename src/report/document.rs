@@ -91,10 +91,13 @@ pub struct ErrorDocument {
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScopeRecord {
     /// A list, or the word `all`.
     pub namespaces: Namespaces,
+    /// Whether `--only` or `--skip` chose among the command's checks.
+    #[serde(default)]
+    pub checks_chosen: bool,
 }
 
 /// Namespaces, or all of them.
@@ -212,6 +215,7 @@ impl Report {
                     None => Namespaces::All(AllWord::All),
                     Some(list) => Namespaces::List(list.clone()),
                 },
+                checks_chosen: false,
             },
             summary: Summary::default(),
             findings: Vec::new(),

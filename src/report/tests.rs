@@ -211,6 +211,7 @@ fn only_a_full_look_is_all_well() {
     };
     assert_eq!(verdict(|_| ()), "all well");
     assert_eq!(verdict(|report| report.summary.infos = 2), "all well");
+    assert_eq!(verdict(|report| report.scope.checks_chosen = true), "nothing found with these checks");
     assert_eq!(verdict(|report| report.summary.checks.errored = 1), "nothing found, 1 check not done");
     assert_eq!(
         verdict(|report| {

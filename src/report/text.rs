@@ -78,6 +78,8 @@ pub fn verdict_words(report: &Report) -> String {
                 (0, _) if !looked => "nothing to check",
                 // One proxy, and of it only what was asked for.
                 (0, _) if matches!(report.view, View::ProxyConfig(_)) => "nothing wrong found",
+                (_, 0) if report.scope.checks_chosen => "nothing found with these checks",
+                _ if report.scope.checks_chosen => "nothing wrong found with these checks",
                 (0, _) if !absent => "all well",
                 (_, 0) => "nothing found",
                 _ => "nothing wrong found",
