@@ -49,8 +49,9 @@ pub fn xds() -> Target {
         let mut decoded = 0;
         for line in &lines.lines {
             let Ok(record) = serde_json::from_slice::<XdsRecord>(line) else { continue };
-            let mut value: Value = serde_json::from_slice(line).unwrap();
             decoded += 1;
+            // Half a surrogate pair in what is passed over: understood, but nothing that a bundle could hold.
+            let Ok(mut value) = serde_json::from_slice::<Value>(line) else { continue };
             // Where a list stands for an object, redaction drops what the decoder would take.
             if of_proxy(&value).any(Value::is_array) {
                 continue;
