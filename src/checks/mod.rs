@@ -15,6 +15,7 @@ mod injection;
 mod istiod_start;
 mod istiods;
 mod leftovers;
+mod logs;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
@@ -91,6 +92,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         ingress::CHECKS,
         capacity::CHECKS,
         telemetry::CHECKS,
+        logs::CHECKS,
         revision::CHECKS,
         compatibility::CHECKS,
     ]
