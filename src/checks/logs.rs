@@ -46,7 +46,10 @@ When istiod does not run, its previous log is read; why it ended is CP04. What p
 
 ## Sources
 <https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/extensions/istio-add-on-general-troubleshooting>, <https://github.com/istio/istio/tree/master/pilot/pkg/xds>, <https://github.com/istio/istio/tree/master/pilot/pkg/bootstrap>",
-    run: |lens| judge(lens, &|log| log.part == LogPart::Istiod, &|group| !group.id.starts_with(ACCESS)),
+    run: |lens| {
+        let is_ours = |log: &ContainerLog| matches!(log.part, LogPart::Istiod | LogPart::Any);
+        judge(lens, &is_ours, &|known| known.part == LogPart::Istiod)
+    },
 };
 
 static PROXY: Check = Check {
@@ -75,8 +78,8 @@ What the states of containers tell, without logs, is PRX04; whether proxies are 
 ## Sources
 <https://github.com/istio/istio/tree/master/pilot/cmd/pilot-agent/status>, <https://github.com/istio/istio/tree/master/pkg/istio-agent>, <https://istio.io/latest/docs/ops/common-problems/injection/>",
     run: |lens| {
-        let part = |log: &ContainerLog| log.part != LogPart::Istiod;
-        judge(lens, &part, &|group| !group.id.starts_with(ACCESS))
+        let is_ours = |log: &ContainerLog| log.part != LogPart::Istiod;
+        judge(lens, &is_ours, &|known| known.part != LogPart::Istiod && !known.id.starts_with(ACCESS))
     },
 };
 
@@ -105,7 +108,7 @@ Without access logs the same can be seen by sending a request from the calling p
 
 ## Sources
 <https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage>, <https://learn.microsoft.com/azure/aks/istio-telemetry>, <https://istio.io/latest/docs/ops/common-problems/network-issues/>",
-    run: |lens| judge(lens, &|log| log.requests > 0, &|group| group.id.starts_with(ACCESS)),
+    run: |lens| judge(lens, &|log| log.requests > 0, &|known| known.id.starts_with(ACCESS)),
 };
 
 /// Logs of the same workload, revision or pod make one finding.
@@ -118,7 +121,7 @@ struct Story<'a> {
 fn judge<'a>(
     lens: &Lens<'a>,
     is_ours: &dyn Fn(&ContainerLog) -> bool,
-    counts: &dyn Fn(&LogGroup) -> bool,
+    counts: &dyn Fn(&Known) -> bool,
 ) -> Result<Verdict, Missing> {
     lens.need(LOGS)?;
     let logs = lens.snapshot().logs.items().unwrap_or_default();
@@ -126,18 +129,17 @@ fn judge<'a>(
     let mut stories: BTreeMap<Subject, Story<'a>> = BTreeMap::new();
     for log in logs.iter().filter(|log| is_ours(log)) {
         verdict.examined += 1;
-        for group in log.groups.iter().filter(|group| counts(group)) {
-            let Some(known) = known(&group.id).filter(|known| known.severity > Severity::Info) else { continue };
-            // In a file that may hold anything each message belongs to whoever writes it.
-            if log.part == LogPart::Any && (known.part == LogPart::Istiod) {
-                continue;
-            }
+        for group in &log.groups {
+            let known = known(&group.id).filter(|known| known.severity > Severity::Info && counts(known));
+            let Some(known) = known else { continue };
             // Every proxy says so when it starts.
-            if known.id.starts_with(NOT_READY) && not_ready(log).is_none_or(|last| !group.example.contains(&last.reason))
+            if known.id.starts_with(NOT_READY)
+                && not_ready(log).is_none_or(|last| !group.example.contains(&last.reason))
             {
                 continue;
             }
-            let story = stories.entry(subject(log)).or_insert_with(|| Story { logs: Vec::new(), messages: BTreeMap::new() });
+            let story =
+                stories.entry(subject(log)).or_insert_with(|| Story { logs: Vec::new(), messages: BTreeMap::new() });
             if !story.logs.iter().any(|other| std::ptr::eq(*other, log)) {
                 story.logs.push(log);
             }
@@ -173,7 +175,8 @@ fn finding(subject: Subject, story: &Story<'_>) -> Finding {
         (Some(namespace), kind) => format!("{}/{} in {namespace}", kind.to_lowercase(), subject.name),
         (None, kind) => format!("{}/{}", kind.to_lowercase(), subject.name),
     };
-    let (worst, about) = messages.first().map_or(("", String::new()), |(_, known, group, _)| (known.meaning, named(group)));
+    let (worst, about) =
+        messages.first().map_or(("", String::new()), |(_, known, group, _)| (known.meaning, named(group)));
     let more = match messages.len() {
         0 | 1 => String::new(),
         n => format!(", and {}", count(n - 1, "other known message")),

@@ -174,7 +174,10 @@ pub fn classify(access: &Access<'_>) -> Option<(&'static Known, String)> {
     let says = |words: &str| transport.contains(words) || details.contains(words.replace(' ', "_").as_str());
     if details.starts_with("rbac_access_denied") {
         let policy = details.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(policy, _)| policy);
-        return message("access-policy", policy.filter(|policy| *policy != "none").unwrap_or("no rule allows it").to_owned());
+        return message(
+            "access-policy",
+            policy.filter(|policy| *policy != "none").unwrap_or("no rule allows it").to_owned(),
+        );
     }
     if access.cluster == "BlackHoleCluster" {
         return message("access-unknown-host", first_set(&[&access.authority, &access.host]));
@@ -241,10 +244,8 @@ const POLICIES: Advice = Advice {
     text: "lists the rules; the named one decides, and without a name none of them allows the request",
     command: &["kubectl", "get", "authorizationpolicies.security.istio.io", "-n", "{namespace}", "-o", "yaml"],
 };
-const NETWORK_POLICIES: Advice = Advice {
-    text: "lists what may stand between both ends",
-    command: &["kubectl", "get", "networkpolicies", "-A"],
-};
+const NETWORK_POLICIES: Advice =
+    Advice { text: "lists what may stand between both ends", command: &["kubectl", "get", "networkpolicies", "-A"] };
 const MODES: Advice = Advice {
     text: "lists who demands mTLS and who sends it: both must say the same of that host",
     command: &["kubectl", "get", "destinationrules.networking.istio.io,peerauthentications.security.istio.io", "-A"],
@@ -344,7 +345,11 @@ pub(super) static MESSAGES: &[Known] = &[
     flag!("UC", "the other side closed the connection before it had answered"),
     flag!("UR", "the other side reset the request", &[ENDPOINTS]),
     flag!("UT", "the answer took longer than the route allows", &[TIMEOUTS]),
-    flag!("UPE", "the other side answered in another protocol, such as HTTP/1.1 on a port that is named http2", &[CLUSTERS]),
+    flag!(
+        "UPE",
+        "the other side answered in another protocol, such as HTTP/1.1 on a port that is named http2",
+        &[CLUSTERS]
+    ),
     flag!("LR", "the proxy itself reset the connection"),
     flag!("LH", "the proxy is marked as failed by its own health check"),
     flag!("SI", "nothing was sent for too long", &[TIMEOUTS]),
@@ -385,7 +390,14 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same() {
-        let text = line("503", "UF", "upstream_reset_before_response_started{connection_failure}", "delayed connect error: 111", "10.244.0.9:8080", "outbound|8080||cart.shop.svc.cluster.local");
+        let text = line(
+            "503",
+            "UF",
+            "upstream_reset_before_response_started{connection_failure}",
+            "delayed connect error: 111",
+            "10.244.0.9:8080",
+            "outbound|8080||cart.shop.svc.cluster.local",
+        );
         let json = r#"{"start_time":"2026-07-15T12:00:00.123Z","response_code":503,"response_flags":"UF","response_code_details":"upstream_reset_before_response_started{connection_failure}","upstream_transport_failure_reason":"delayed connect error: 111","authority":"cart.shop:8080","upstream_host":"10.244.0.9:8080","upstream_cluster":"outbound|8080||cart.shop.svc.cluster.local","bytes_sent":19,"user_agent":null}"#;
         assert_eq!(parse(&text), parse(json));
         assert_eq!(of(json), Some(("access-refused", "cart.shop:8080".to_owned())));
@@ -395,7 +407,14 @@ mod tests {
     fn a_refused_connection_is_the_applications_on_the_way_in_and_the_others_on_the_way_out() {
         let inbound = "inbound|8080||";
         for transport in ["delayed connect error: 111", "delayed connect error: Connection refused"] {
-            let text = line("503", "UF,URX", "upstream_reset_before_response_started{connection_failure}", transport, "10.244.0.9:8080", inbound);
+            let text = line(
+                "503",
+                "UF,URX",
+                "upstream_reset_before_response_started{connection_failure}",
+                transport,
+                "10.244.0.9:8080",
+                inbound,
+            );
             assert_eq!(of(&text), Some(("access-application-refused", "port 8080 of the application".to_owned())));
         }
         // Newer versions of Envoy have the reason in the details.
@@ -410,8 +429,22 @@ mod tests {
             ("404", "NR", "route_not_found", "-", "-", Some("access-flag-NR")),
             ("503", "UH", "no_healthy_upstream", "-", cluster, Some("access-flag-UH")),
             ("503", "NC", "cluster_not_found", "-", "-", Some("access-flag-NC")),
-            ("503", "UF", "x", "TLS_error:|268435703:SSL_routines:OPENSSL_internal:WRONG_VERSION_NUMBER:TLS_error_end", cluster, Some("access-plain-text")),
-            ("503", "UF", "x", "TLS error: 268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED", cluster, Some("access-untrusted")),
+            (
+                "503",
+                "UF",
+                "x",
+                "TLS_error:|268435703:SSL_routines:OPENSSL_internal:WRONG_VERSION_NUMBER:TLS_error_end",
+                cluster,
+                Some("access-plain-text"),
+            ),
+            (
+                "503",
+                "UF",
+                "x",
+                "TLS error: 268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED",
+                cluster,
+                Some("access-untrusted"),
+            ),
             ("503", "UF", "x", "delayed connect error: 113", cluster, Some("access-unreachable")),
             ("503", "URX,UC", "x", "-", cluster, Some("access-flag-URX")),
             ("403", "-", "rbac_access_denied_matched_policy[none]", "-", cluster, Some("access-policy")),

@@ -52,7 +52,11 @@ pub fn choose(pod: &Pod, part: LogPart, container: Option<&str>, want: Want, now
             names.push((usual, part));
         }
     }
-    names.into_iter().filter(|(name, _)| exists(name)).flat_map(|(name, part)| logs(pod, name, part, want, now)).collect()
+    names
+        .into_iter()
+        .filter(|(name, _)| exists(name))
+        .flat_map(|(name, part)| logs(pod, name, part, want, now))
+        .collect()
 }
 
 fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {
@@ -73,16 +77,9 @@ fn logs(pod: &Pod, name: &str, part: LogPart, want: Want, now: Timestamp) -> Vec
     let current = || Chosen { container: name.to_owned(), part, previous: None, why: None };
     let Some(status) = status(pod, name) else { return vec![current()] };
     let last = status.last_state.terminated.as_ref();
-    let end = last.map(|end| LogEnd {
-        exit_code: end.exit_code,
-        reason: end.reason.clone(),
-        finished_at: end.finished_at,
-    });
-    let previous = |why: Option<String>| Chosen {
-        previous: Some(end.clone().unwrap_or_default()),
-        why,
-        ..current()
-    };
+    let end =
+        last.map(|end| LogEnd { exit_code: end.exit_code, reason: end.reason.clone(), finished_at: end.finished_at });
+    let previous = |why: Option<String>| Chosen { previous: Some(end.clone().unwrap_or_default()), why, ..current() };
     match (want, &end) {
         (Want::Current, _) | (Want::Auto, None) => vec![current()],
         (Want::Previous, _) => vec![previous(None)],

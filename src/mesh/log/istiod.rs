@@ -15,10 +15,8 @@ const CREDENTIAL: Advice = Advice {
     text: "the Secret that a Gateway names in credentialName must hold tls.crt and tls.key, in the gateway's namespace",
     command: &["kubectl", "get", "secrets", "-n", "aks-istio-ingress"],
 };
-const WEBHOOKS: Advice = Advice {
-    text: "shows whether the webhooks trust istiod",
-    command: &["kubectl", "asm", "status", "--only", "WHK"],
-};
+const WEBHOOKS: Advice =
+    Advice { text: "shows whether the webhooks trust istiod", command: &["kubectl", "asm", "status", "--only", "WHK"] };
 const RIGHTS: Advice = Advice {
     text: "AKS gives istiod its rights and its custom resource definitions: this restores them",
     command: &["az", "aks", "update", "-g", "<resource-group>", "-n", "<cluster>"],

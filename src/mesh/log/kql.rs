@@ -131,8 +131,14 @@ mod tests {
     #[test]
     fn the_query_names_the_pods_the_containers_and_the_time() {
         let lines: Vec<String> = query(&wanted()).lines().map(str::to_owned).collect();
-        assert_eq!(lines[..3], ["ContainerLogV2", "| where TimeGenerated >= ago(1d)", "| where PodNamespace in (\"shop\")"]);
-        assert_eq!(lines[3..5], ["| where PodName in (\"web-1\", \"web-2\")", "| where ContainerName in (\"istio-proxy\")"]);
+        assert_eq!(
+            lines[..3],
+            ["ContainerLogV2", "| where TimeGenerated >= ago(1d)", "| where PodNamespace in (\"shop\")"]
+        );
+        assert_eq!(
+            lines[3..5],
+            ["| where PodName in (\"web-1\", \"web-2\")", "| where ContainerName in (\"istio-proxy\")"]
+        );
         let times = [
             (Since::Ago(Duration::from_secs(90)), "ago(90s)"),
             (Since::Ago(Duration::from_secs(900)), "ago(15m)"),
@@ -148,7 +154,9 @@ mod tests {
     #[test]
     fn the_older_table_is_joined_with_the_inventory_of_pods() {
         let text = old_query(&wanted());
-        for part in ["KubePodInventory", "ContainerLog\n", "on ContainerID", "LogEntry", "split(ContainerName, \"/\")[1]"] {
+        for part in
+            ["KubePodInventory", "ContainerLog\n", "on ContainerID", "LogEntry", "split(ContainerName, \"/\")[1]"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

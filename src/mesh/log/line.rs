@@ -46,7 +46,9 @@ pub fn sent(line: &str) -> Line<'_> {
 
 /// A time in front that is not the line's own: own lines of Istio go on with a tab.
 fn stamped(line: &str) -> (Option<Timestamp>, &str) {
-    let Some((word, rest)) = line.split_once(' ') else { return (time(line), if time(line).is_some() { "" } else { line }) };
+    let Some((word, rest)) = line.split_once(' ') else {
+        return (time(line), if time(line).is_some() { "" } else { line });
+    };
     match time(word) {
         Some(time) => (Some(time), rest),
         None => (None, line),

@@ -63,7 +63,8 @@ impl<T> Merge<T> {
     /// The next line: the oldest, once every open stream has one, or once it arrived before `patience`.
     pub fn pop(&mut self, patience: u64) -> Option<Timed<T>> {
         let all_known = self.streams.iter().all(|stream| !stream.open || !stream.waiting.is_empty());
-        let heads = self.streams.iter().enumerate().filter_map(|(index, stream)| Some((index, stream.waiting.front()?)));
+        let heads =
+            self.streams.iter().enumerate().filter_map(|(index, stream)| Some((index, stream.waiting.front()?)));
         let (index, head) = heads.min_by_key(|(index, head)| (head.time, *index))?;
         if !all_known && head.arrived >= patience {
             return None;

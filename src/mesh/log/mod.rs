@@ -89,9 +89,9 @@ impl Digest {
     #[must_use]
     pub fn finish(mut self) -> ContainerLog {
         let severity = |group: &LogGroup| known(&group.id).map_or(Severity::Info, |known| known.severity);
-        self.log.groups.sort_by(|a, b| {
-            severity(b).cmp(&severity(a)).then(b.count.cmp(&a.count)).then_with(|| a.id.cmp(&b.id))
-        });
+        self.log
+            .groups
+            .sort_by(|a, b| severity(b).cmp(&severity(a)).then(b.count.cmp(&a.count)).then_with(|| a.id.cmp(&b.id)));
         self.log.tail = self.tail.into();
         self.log
     }
@@ -140,7 +140,9 @@ impl Digest {
             return Some(found);
         }
         let level = line::level(text);
-        let fits = |known: &&&Known| is_for(known.part, self.log.part) && (known.quiet || level != Level::Low) && known.fits(text);
+        let fits = |known: &&&Known| {
+            is_for(known.part, self.log.part) && (known.quiet || level != Level::Low) && known.fits(text)
+        };
         let tables = [istiod::MESSAGES, proxy::MESSAGES];
         let found = tables.iter().flat_map(|table| table.iter()).find(|known| fits(&known))?;
         Some((found, found.about(text).unwrap_or_default().to_owned()))

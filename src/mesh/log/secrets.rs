@@ -8,8 +8,7 @@ use std::borrow::Cow;
 /// Stands for what was taken out.
 const GONE: &str = "[…]";
 /// What comes before a secret, in lower case; the secret is the word behind it.
-const BEFORE: [&str; 8] =
-    ["bearer ", "basic ", "password=", "passwd=", "secret=", "token=", "api_key=", "apikey="];
+const BEFORE: [&str; 8] = ["bearer ", "basic ", "password=", "passwd=", "secret=", "token=", "api_key=", "apikey="];
 /// Headers whose value is a secret up to the end of what stands in quotes, or of the line.
 const HEADERS: [&str; 3] = ["cookie: ", "cookie\":\"", "authorization: "];
 
@@ -36,9 +35,20 @@ fn may_have(line: &str) -> bool {
     line.contains('?')
         || line.contains("eyJ")
         || line.contains("-----BEGIN")
-        || ["bearer ", "basic ", "cookie", "authorization", "password", "passwd", "secret=", "token=", "api_key", "apikey"]
-            .iter()
-            .any(|words| found(words))
+        || [
+            "bearer ",
+            "basic ",
+            "cookie",
+            "authorization",
+            "password",
+            "passwd",
+            "secret=",
+            "token=",
+            "api_key",
+            "apikey",
+        ]
+        .iter()
+        .any(|words| found(words))
 }
 
 fn ends_word(c: char) -> bool {
@@ -138,7 +148,10 @@ mod tests {
     fn secrets_go_and_the_rest_stays() {
         for (line, expected) in [
             ("GET /a/b?user=eve&key=1 HTTP/1.1\" 503 UF", "GET /a/b?[…] HTTP/1.1\" 503 UF"),
-            ("config not received from XDS server (is Istiod running?): cds updates: 0", "config not received from XDS server (is Istiod running?): cds updates: 0"),
+            (
+                "config not received from XDS server (is Istiod running?): cds updates: 0",
+                "config not received from XDS server (is Istiod running?): cds updates: 0",
+            ),
             ("token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl was refused", "token […] was refused"),
             ("Authorization: Bearer abc.def", "Authorization: […]"),
             ("sent with Bearer abc.def today", "sent with Bearer […] today"),
@@ -147,7 +160,10 @@ mod tests {
             ("password=hunter2, user=x", "password=[…], user=x"),
             ("a -----BEGIN RSA PRIVATE KEY-----\\nMII\\n-----END RSA PRIVATE KEY----- b", "a […] b"),
             ("a -----BEGIN PRIVATE KEY-----MII", "a […]"),
-            ("dial tcp 10.0.0.1:15012: connect: connection refused", "dial tcp 10.0.0.1:15012: connect: connection refused"),
+            (
+                "dial tcp 10.0.0.1:15012: connect: connection refused",
+                "dial tcp 10.0.0.1:15012: connect: connection refused",
+            ),
             ("/x?", "/x?"),
         ] {
             assert_eq!(without(line), expected);

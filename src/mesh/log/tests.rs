@@ -25,17 +25,37 @@ const NOTHING: &str = "Envoy proxy is NOT ready: config not received from XDS se
 fn messages_of_istiod_are_known() {
     let at = "2026-07-15T12:00:00.000001Z";
     for (text, id, about) in [
-        ("warn\tdelta\tADS:LDS: ACK ERROR web-1.shop-7 Internal:Error adding/updating listener(s) 0.0.0.0_8443: Invalid path: /etc/certs/cert.pem", "istiod-proxy-rejects", "web-1.shop-7"),
+        (
+            "warn\tdelta\tADS:LDS: ACK ERROR web-1.shop-7 Internal:Error adding/updating listener(s) 0.0.0.0_8443: Invalid path: /etc/certs/cert.pem",
+            "istiod-proxy-rejects",
+            "web-1.shop-7",
+        ),
         ("error\tserverca\tCSR signing error: CA_INVALID_REQUEST", "istiod-csr", ""),
         ("warn\tincomplete signing CA bundle detected at etc/cacerts", "istiod-cacerts-incomplete", ""),
-        ("error\tpatching webhook istio-sidecar-injector-asm-1-28 failed: forbidden", "istiod-webhook-patch", "istio-sidecar-injector-asm-1-28"),
+        (
+            "error\tpatching webhook istio-sidecar-injector-asm-1-28 failed: forbidden",
+            "istiod-webhook-patch",
+            "istio-sidecar-injector-asm-1-28",
+        ),
         ("warn\tinvalid mesh config, using last known state: yaml: line 3", "istiod-mesh-config", ""),
-        ("error\tklog\twatch error in cluster Kubernetes: failed to list *v1.Gateway: gateways is forbidden: User \"x\" cannot list", "istiod-forbidden", "*v1.Gateway"),
+        (
+            "error\tklog\twatch error in cluster Kubernetes: failed to list *v1.Gateway: gateways is forbidden: User \"x\" cannot list",
+            "istiod-forbidden",
+            "*v1.Gateway",
+        ),
         ("error\tklog\twatch error in cluster Kubernetes: an error on the server", "istiod-watch", ""),
         ("info\tvalidationServer\tconfiguration is invalid: domain name \"a_b\" invalid", "istiod-refused-object", ""),
         ("error\tPod injection failed: failed to run injection template", "istiod-injection", ""),
-        ("warn\tads\tproxy gw-1.shop attempted to access unauthorized certificates kubernetes://a/b: x", "istiod-credential-refused", "kubernetes"),
-        ("info\thttp: TLS handshake error from 10.0.0.1:5: remote error: tls: bad certificate", "istiod-not-trusted", ""),
+        (
+            "warn\tads\tproxy gw-1.shop attempted to access unauthorized certificates kubernetes://a/b: x",
+            "istiod-credential-refused",
+            "kubernetes",
+        ),
+        (
+            "info\thttp: TLS handshake error from 10.0.0.1:5: remote error: tls: bad certificate",
+            "istiod-not-trusted",
+            "",
+        ),
     ] {
         let log = digest(LogPart::Istiod, &[&format!("{at}\t{text}")]);
         assert_eq!(ids(&log), [(id, 1)], "{text}");
@@ -54,15 +74,43 @@ fn messages_of_istiod_are_known() {
 fn messages_of_a_proxy_are_known() {
     let at = "2026-07-15T12:00:00.000001Z";
     for (text, id, about) in [
-        ("error\txdsproxy\tfailed to connect to upstream istiod-asm-1-28.aks-istio-system.svc:15012: context deadline exceeded", "proxy-connect", "istiod-asm-1-28.aks-istio-system.svc:15012"),
-        ("error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: tls: failed to verify certificate: x509: certificate signed by unknown authority", "proxy-trusts-another", "istiod.x.svc:15012"),
-        ("error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unavailable desc = connection error", "proxy-csr", ""),
-        ("warning\tenvoy config external/envoy/x.cc:138\tgRPC config for type.googleapis.com/envoy.config.listener.v3.Listener rejected: Error adding/updating listener(s)\tthread=16", "proxy-rejects", "type.googleapis.com/envoy.config.listener.v3.Listener"),
-        ("warning\tenvoy config external/envoy/x.h:193\tDeltaAggregatedResources gRPC config stream to xds-grpc closed since 40s ago: 14, connection error: desc = \"transport\"\tthread=16", "proxy-stream-down", "40s ago"),
-        ("warning\tenvoy config external/envoy/x.h:152\tDeltaAggregatedResources gRPC config stream to xds-grpc closed: 13, \tthread=16", "proxy-stream", ""),
+        (
+            "error\txdsproxy\tfailed to connect to upstream istiod-asm-1-28.aks-istio-system.svc:15012: context deadline exceeded",
+            "proxy-connect",
+            "istiod-asm-1-28.aks-istio-system.svc:15012",
+        ),
+        (
+            "error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            "proxy-trusts-another",
+            "istiod.x.svc:15012",
+        ),
+        (
+            "error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unavailable desc = connection error",
+            "proxy-csr",
+            "",
+        ),
+        (
+            "warning\tenvoy config external/envoy/x.cc:138\tgRPC config for type.googleapis.com/envoy.config.listener.v3.Listener rejected: Error adding/updating listener(s)\tthread=16",
+            "proxy-rejects",
+            "type.googleapis.com/envoy.config.listener.v3.Listener",
+        ),
+        (
+            "warning\tenvoy config external/envoy/x.h:193\tDeltaAggregatedResources gRPC config stream to xds-grpc closed since 40s ago: 14, connection error: desc = \"transport\"\tthread=16",
+            "proxy-stream-down",
+            "40s ago",
+        ),
+        (
+            "warning\tenvoy config external/envoy/x.h:152\tDeltaAggregatedResources gRPC config stream to xds-grpc closed: 13, \tthread=16",
+            "proxy-stream",
+            "",
+        ),
         ("warn\tEnvoy may have been out of memory killed. Check memory usage and limits.", "proxy-memory", ""),
         ("error\tEnvoy exited with error: signal: killed", "proxy-envoy-ended", "signal: killed"),
-        ("warning\tenvoy config x.cc:1\terror adding listener '0.0.0.0_15021': cannot bind '0.0.0.0:15021': Address already in use\tthread=1", "proxy-port-taken", "0.0.0.0:15021"),
+        (
+            "warning\tenvoy config x.cc:1\terror adding listener '0.0.0.0_15021': cannot bind '0.0.0.0:15021': Address already in use\tthread=1",
+            "proxy-port-taken",
+            "0.0.0.0:15021",
+        ),
     ] {
         for part in [LogPart::Proxy, LogPart::Gateway, LogPart::Any] {
             let log = digest(part, &[&format!("{at}\t{text}")]);
@@ -70,7 +118,12 @@ fn messages_of_a_proxy_are_known() {
             assert_eq!(log.groups[0].about.first().map_or("", String::as_str), about, "{text}");
         }
     }
-    let init = digest(LogPart::Init, &["2026-07-15T12:00:00.1Z\terror\tError connecting to 127.0.0.6:15002: dial tcp 127.0.0.1:0->127.0.0.6:15002: connect: connection refused"]);
+    let init = digest(
+        LogPart::Init,
+        &[
+            "2026-07-15T12:00:00.1Z\terror\tError connecting to 127.0.0.6:15002: dial tcp 127.0.0.1:0->127.0.0.6:15002: connect: connection refused",
+        ],
+    );
     assert_eq!(ids(&init), [("init-not-redirected", 1)]);
 }
 
@@ -78,7 +131,8 @@ fn messages_of_a_proxy_are_known() {
 fn a_proxy_is_not_ready_only_where_that_is_its_last_word_and_takes_long() {
     let not = |second: u32| format!("2026-07-15T12:00:{second:02}.0Z\twarn\t{NOTHING}");
     let ready = "2026-07-15T12:00:03.0Z\tinfo\tEnvoy proxy is ready";
-    let ending = "2026-07-15T12:05:00.0Z\twarn\tEnvoy proxy is NOT ready: server is terminated: received signal: terminated";
+    let ending =
+        "2026-07-15T12:05:00.0Z\twarn\tEnvoy proxy is NOT ready: server is terminated: received signal: terminated";
     let (early, late) = (not(1), not(41));
     for (lines, expected) in [
         (vec![early.as_str()], false),
@@ -101,7 +155,11 @@ fn the_same_message_many_times_is_one_group_in_bounded_room() {
     let mut digest = Digest::new(ContainerLog { part: LogPart::Proxy, ..ContainerLog::default() }, keep);
     for number in 0..100_000 {
         let second = number / 1000;
-        let text = format!("2026-07-15T12:{:02}:{:02}.5Z\terror\txdsproxy\tfailed to connect to upstream host-{number}:15012: x", second / 60, second % 60);
+        let text = format!(
+            "2026-07-15T12:{:02}:{:02}.5Z\terror\txdsproxy\tfailed to connect to upstream host-{number}:15012: x",
+            second / 60,
+            second % 60
+        );
         assert_eq!(digest.line(&line::sent(&text)), Some(Severity::Warning));
     }
     let log = digest.finish();
@@ -147,7 +205,8 @@ fn lines_are_cut_out_of_pieces_and_an_endless_one_loses_its_end() {
 fn pod(init: bool, status: serde_json::Value) -> Pod {
     let mut status = status;
     status["name"] = "istio-proxy".into();
-    let (list, containers) = if init { ("initContainerStatuses", "initContainers") } else { ("containerStatuses", "containers") };
+    let (list, containers) =
+        if init { ("initContainerStatuses", "initContainers") } else { ("containerStatuses", "containers") };
     serde_json::from_value(serde_json::json!({
         "spec": {containers: [{"name": "istio-proxy"}, {"name": "istio-validation"}]},
         "status": {list: [status, {"name": "istio-validation", "state": {"terminated": {"exitCode": 0}}}]}}))
@@ -167,11 +226,23 @@ fn the_previous_log_is_chosen_for_what_crashes() {
     let runs = serde_json::json!({"running": {"startedAt": "2026-07-15T11:58:00Z"}});
     let of = |container: &str, previous: bool| (container.to_owned(), previous);
     for native in [false, true] {
-        let crashing = pod(native, serde_json::json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": end("OOMKilled", 137, "2026-07-15T11:58:00Z")}));
+        let crashing = pod(
+            native,
+            serde_json::json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": end("OOMKilled", 137, "2026-07-15T11:58:00Z")}),
+        );
         let found = chosen(&crashing, None, Want::Auto);
-        assert_eq!(found, [("istio-proxy".to_owned(), true, "ended with OOMKilled (exit code 137) 2m ago, and waits (CrashLoopBackOff)".to_owned())]);
-        let again = pod(native, serde_json::json!({"state": runs, "lastState": end("Error", 255, "2026-07-15T11:57:00Z")}));
-        let found: Vec<_> = chosen(&again, None, Want::Auto).into_iter().map(|(name, previous, _)| (name, previous)).collect();
+        assert_eq!(
+            found,
+            [(
+                "istio-proxy".to_owned(),
+                true,
+                "ended with OOMKilled (exit code 137) 2m ago, and waits (CrashLoopBackOff)".to_owned()
+            )]
+        );
+        let again =
+            pod(native, serde_json::json!({"state": runs, "lastState": end("Error", 255, "2026-07-15T11:57:00Z")}));
+        let found: Vec<_> =
+            chosen(&again, None, Want::Auto).into_iter().map(|(name, previous, _)| (name, previous)).collect();
         assert_eq!(found, [of("istio-proxy", true), of("istio-proxy", false)]);
         assert_eq!(chosen(&again, None, Want::Current).len(), 1);
         assert!(chosen(&again, None, Want::Previous)[0].1);
@@ -195,6 +266,7 @@ fn an_init_container_is_read_where_the_pod_waits_for_it() {
             "state": {"waiting": {"reason": "CrashLoopBackOff"}},
             "lastState": {"terminated": {"reason": "Error", "exitCode": 126, "finishedAt": "2026-07-15T11:59:30Z"}}}]}}))
     .unwrap();
-    let found: Vec<_> = chosen(&pod, None, Want::Auto).into_iter().map(|(name, previous, _)| (name, previous)).collect();
+    let found: Vec<_> =
+        chosen(&pod, None, Want::Auto).into_iter().map(|(name, previous, _)| (name, previous)).collect();
     assert_eq!(found, [("istio-validation".to_owned(), true), ("istio-proxy".to_owned(), false)]);
 }
