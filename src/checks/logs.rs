@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
 use crate::mesh::log::known::Advice;
-use crate::mesh::log::{Known, known, not_ready};
+use crate::mesh::log::{Known, known, weight};
 use crate::model::log::{ContainerLog, LogGroup, LogPart};
 use crate::snapshot::SourceId;
 use crate::sources::SYSTEM_NAMESPACE;
@@ -18,8 +18,6 @@ pub static CHECKS: &[&Check] = &[&ISTIOD, &PROXY, &REQUESTS];
 const LOGS: &[SourceId] = &[SourceId::Logs];
 /// The beginning of the names of messages that are lines of an access log.
 const ACCESS: &str = "access-";
-/// The beginning of the names of messages that say that a proxy is not ready.
-const NOT_READY: &str = "proxy-not-ready";
 
 static ISTIOD: Check = Check {
     code: "CP10",
@@ -111,11 +109,14 @@ Without access logs the same can be seen by sending a request from the calling p
     run: |lens| judge(lens, &|log| log.requests > 0, &|known| known.id.starts_with(ACCESS)),
 };
 
-/// Logs of the same workload, revision or pod make one finding.
-struct Story<'a> {
-    logs: Vec<&'a ContainerLog>,
-    /// Per message: how often, and the group that came last.
-    messages: BTreeMap<&'static str, (u64, &'static Known, &'a LogGroup, &'a ContainerLog)>,
+/// A known message in the logs of one workload, revision or pod.
+struct Message<'a> {
+    known: &'static Known,
+    severity: Severity,
+    count: u64,
+    /// Where it came last.
+    last: (&'a LogGroup, &'a ContainerLog),
+    pods: BTreeSet<&'a str>,
 }
 
 fn judge<'a>(
@@ -126,31 +127,33 @@ fn judge<'a>(
     lens.need(LOGS)?;
     let logs = lens.snapshot().logs.items().unwrap_or_default();
     let mut verdict = Verdict::default();
-    let mut stories: BTreeMap<Subject, Story<'a>> = BTreeMap::new();
+    let mut subjects: BTreeMap<Subject, BTreeMap<&'static str, Message<'a>>> = BTreeMap::new();
     for log in logs.iter().filter(|log| is_ours(log)) {
         verdict.examined += 1;
         for group in &log.groups {
-            let known = known(&group.id).filter(|known| known.severity > Severity::Info && counts(known));
-            let Some(known) = known else { continue };
-            // Every proxy says so when it starts.
-            if known.id.starts_with(NOT_READY)
-                && not_ready(log).is_none_or(|last| !group.example.contains(&last.reason))
-            {
+            let Some(known) = known(&group.id).filter(|known| counts(known)) else { continue };
+            let severity = weight(known, group, log);
+            if severity == Severity::Info {
                 continue;
             }
-            let story =
-                stories.entry(subject(log)).or_insert_with(|| Story { logs: Vec::new(), messages: BTreeMap::new() });
-            if !story.logs.iter().any(|other| std::ptr::eq(*other, log)) {
-                story.logs.push(log);
-            }
-            let entry = story.messages.entry(known.id).or_insert((0, known, group, log));
-            entry.0 += group.count;
-            if group.last >= entry.2.last {
-                (entry.2, entry.3) = (group, log);
+            let fresh = || Message { known, severity, count: 0, last: (group, log), pods: BTreeSet::new() };
+            let message = subjects.entry(subject(log)).or_default().entry(known.id).or_insert_with(fresh);
+            message.severity = message.severity.max(severity);
+            message.count += group.count;
+            message.pods.insert(&log.metadata.name);
+            if group.last >= message.last.0.last {
+                message.last = (group, log);
             }
         }
     }
-    verdict.findings = stories.into_iter().map(|(subject, story)| finding(subject, &story)).collect();
+    let finding = |(subject, messages): (Subject, BTreeMap<_, Message<'a>>)| {
+        let mut messages: Vec<_> = messages.into_values().collect();
+        messages.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then(b.count.cmp(&a.count)).then_with(|| a.known.id.cmp(b.known.id))
+        });
+        finding(subject, &messages)
+    };
+    verdict.findings = subjects.into_iter().filter_map(finding).collect();
     Ok(verdict)
 }
 
@@ -163,38 +166,36 @@ fn subject(log: &ContainerLog) -> Subject {
             Subject::new("Deployment", SYSTEM_NAMESPACE, format!("istiod-{revision}"))
         }
         _ if name.is_empty() => Subject::cluster("Log", "file"),
+        // A saved log tells the pod's name and not its namespace.
+        _ if namespace.is_empty() => Subject::cluster("Pod", name),
         _ => Subject::new("Pod", namespace, name),
     }
 }
 
-fn finding(subject: Subject, story: &Story<'_>) -> Finding {
-    let mut messages: Vec<_> = story.messages.values().collect();
-    messages.sort_by(|a, b| b.1.severity.cmp(&a.1.severity).then(b.0.cmp(&a.0)).then_with(|| a.1.id.cmp(b.1.id)));
-    let label = match (&subject.namespace, subject.kind.as_str()) {
-        (_, "Log") => "the log".to_owned(),
-        (Some(namespace), kind) => format!("{}/{} in {namespace}", kind.to_lowercase(), subject.name),
-        (None, kind) => format!("{}/{}", kind.to_lowercase(), subject.name),
+/// What one subject's messages say together, the worst first.
+fn finding(subject: Subject, messages: &[Message<'_>]) -> Option<Finding> {
+    let worst = messages.first()?;
+    let kind = subject.kind.to_lowercase();
+    let label = match &subject.namespace {
+        Some(namespace) => format!("{kind}/{} in {namespace}", subject.name),
+        None if kind == "log" => "the log".to_owned(),
+        None => format!("{kind}/{}", subject.name),
     };
-    let (worst, about) =
-        messages.first().map_or(("", String::new()), |(_, known, group, _)| (known.meaning, named(group)));
     let more = match messages.len() {
-        0 | 1 => String::new(),
+        1 => String::new(),
         n => format!(", and {}", count(n - 1, "other known message")),
     };
-    let total: u64 = messages.iter().map(|(number, ..)| *number).sum();
+    let pods: BTreeSet<_> = messages.iter().flat_map(|message| &message.pods).collect();
+    let total: u64 = messages.iter().map(|message| message.count).sum();
+    let place = if pods.len() > 1 { format!(" in the logs of {} pods", pods.len()) } else { String::new() };
+    let verb = if total == 1 { "says" } else { "say" };
     let lines = count(usize::try_from(total).unwrap_or(usize::MAX), "line");
-    let pods: BTreeSet<_> = story.logs.iter().map(|log| &log.metadata.name).collect();
-    let place = match pods.len() {
-        1 => String::new(),
-        n => format!(" of {n} pods"),
-    };
-    let severity = messages.iter().map(|(_, known, ..)| known.severity).max().unwrap_or(Severity::Warning);
     let mut finding = Finding::new(
         subject.clone(),
-        format!("{label}: {worst}{about}{more}"),
-        format!("{lines}{place} say so; the last of each kind stands below."),
+        format!("{label}: {}{}{more}", worst.known.meaning, named(worst.last.0)),
+        format!("{lines}{place} {verb} so."),
     )
-    .at_most(severity)
+    .at_most(worst.severity)
     .key(KeyKind::Object, key(&subject));
     if matches!(subject.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
         && let Some(namespace) = &subject.namespace
@@ -202,28 +203,36 @@ fn finding(subject: Subject, story: &Story<'_>) -> Finding {
         finding = finding.key(KeyKind::Workload, format!("{namespace}/{}/{}", subject.kind, subject.name));
     }
     let mut steps: Vec<Step> = Vec::new();
-    for (number, known, group, log) in messages {
-        let times = match group.last {
-            Some(last) if *number > 1 => format!("{number} times, last {}", last.strftime("%Y-%m-%d %H:%M:%SZ")),
-            Some(last) => last.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-            None => format!("{number} times"),
+    for (index, message) in messages.iter().enumerate() {
+        let (group, log) = message.last;
+        // The first is in the title.
+        let meaning = if index == 0 { "" } else { message.known.meaning };
+        let mut words = match (meaning, message.count) {
+            ("", 1) => "once".to_owned(),
+            ("", number) => format!("{number} times"),
+            (meaning, 1) => meaning.to_owned(),
+            (meaning, number) => format!("{meaning}, {number} times"),
         };
-        let code = if known.code.is_empty() { String::new() } else { format!(", see {}", known.code) };
-        finding = finding.evidence(
-            SourceId::Logs,
-            object(log),
-            format!("{} ({times}{code})", known.meaning),
-            quote(&group.example),
-            None,
-        );
-        for advice in known.steps {
+        if let Some(last) = group.last.filter(|_| message.count > 1) {
+            words.push_str(&format!(", last at {}", last.strftime("%Y-%m-%d %H:%M:%SZ")));
+        }
+        if !message.known.code.is_empty() && !is_own(message.known.code) {
+            words.push_str(&format!(" (belongs to {})", message.known.code));
+        }
+        finding = finding.evidence(SourceId::Logs, object(log), words, quote(&group.example), None);
+        for advice in message.known.steps {
             let step = step(advice, log);
             if !steps.iter().any(|other| other.command == step.command && other.text == step.text) {
                 steps.push(step);
             }
         }
     }
-    finding.remedy(Remedy::new("look at what the messages name", steps))
+    Some(finding.remedy(Remedy::new("look at what the messages name", steps)))
+}
+
+/// Whether a code is one of this file.
+fn is_own(code: &str) -> bool {
+    [ISTIOD.code, PROXY.code, REQUESTS.code].contains(&code)
 }
 
 /// ` (web.shop, cart.shop)`.
@@ -237,7 +246,11 @@ fn named(group: &LogGroup) -> String {
 
 fn object(log: &ContainerLog) -> String {
     let pod = &log.metadata;
-    if pod.name.is_empty() { "log".to_owned() } else { format!("{}/pod/{}", pod.namespace, pod.name) }
+    match (pod.namespace.as_str(), pod.name.as_str()) {
+        (_, "") => "log".to_owned(),
+        ("", name) => format!("pod/{name}"),
+        (namespace, name) => format!("{namespace}/pod/{name}"),
+    }
 }
 
 fn key(subject: &Subject) -> String {

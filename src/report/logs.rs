@@ -57,10 +57,12 @@ pub fn render(view: &LogsView, style: Style, wide: bool) -> String {
         let requests = plural(usize::try_from(view.requests).unwrap_or(usize::MAX), "request");
         out.push_str(&format!("Access log: {requests}, {} ended by a proxy\n", view.failed_requests));
     }
-    if view.messages.is_empty() {
+    let bad = |message: &&MessageView| message.severity > Severity::Info;
+    if !view.messages.iter().any(|message| bad(&message)) {
         out.push_str("None of the lines is a known message of trouble.\n");
     }
-    for message in &view.messages {
+    // What is wrong has a block of its own below.
+    for message in view.messages.iter().filter(|message| wide || !bad(message)) {
         out.push_str(&line(message, style));
     }
     out

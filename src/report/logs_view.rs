@@ -79,7 +79,7 @@ pub struct EnvoyView {
 pub struct MessageView {
     /// Its name.
     pub id: String,
-    /// How bad it is, taken by itself.
+    /// How bad it is; what is over is `info`.
     pub severity: Severity,
     /// What it means.
     pub meaning: String,

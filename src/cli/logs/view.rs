@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::engine::Severity;
-use crate::mesh::log::known;
+use crate::mesh::log::{known, weight};
 use crate::model::log::ContainerLog;
 use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
 
@@ -58,8 +58,9 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
     for log in logs {
         for group in &log.groups {
             // A newer version of this tool may have written a bundle with messages that this one does not know.
-            let (severity, meaning, code) = known(&group.id)
-                .map_or((Severity::Info, group.id.as_str(), ""), |known| (known.severity, known.meaning, known.code));
+            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.as_str(), ""), |known| {
+                (weight(known, group, log), known.meaning, known.code)
+            });
             let (view, first, last, pods) = all.entry(group.id.as_str()).or_insert_with(|| {
                 let view = MessageView {
                     id: group.id.clone(),
@@ -75,6 +76,7 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
                 };
                 (view, None, None, BTreeSet::new())
             });
+            view.severity = view.severity.max(severity);
             view.count += group.count;
             *first = [*first, group.first].into_iter().flatten().min();
             if group.last >= *last {

@@ -18,6 +18,8 @@ pub struct Known {
     pub unless: &'static [&'static str],
     /// Whether it is written at the level `info`, so that a line of that level is compared with it too.
     pub quiet: bool,
+    /// Whether it is over once Envoy says that it is ready.
+    pub until_ready: bool,
     /// How bad it is.
     pub severity: Severity,
     /// What it means, a sentence.
@@ -46,6 +48,7 @@ pub(super) const BASE: Known = Known {
     words: &[],
     unless: &[],
     quiet: false,
+    until_ready: false,
     severity: Severity::Warning,
     meaning: "",
     about: None,

@@ -230,6 +230,21 @@ impl Splitter {
     }
 }
 
+/// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, and what kept it from
+/// becoming ready is over once it is.
+#[must_use]
+pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
+    if !known.id.starts_with(proxy::NOT_READY_ID) {
+        let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
+        let over = known.until_ready && ready.is_some() && group.last < ready;
+        return if over { Severity::Info } else { known.severity };
+    }
+    match not_ready(log) {
+        Some(last) if group.example.contains(last.reason.as_str()) => Severity::Error,
+        _ => Severity::Info,
+    }
+}
+
 /// Whether a proxy was not ready at the end of its log, and for how long it had not been by then. The first seconds of a
 /// pod, and the last, are not counted.
 #[must_use]

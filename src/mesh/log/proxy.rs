@@ -12,6 +12,8 @@ const INIT: Known = Known { part: LogPart::Init, code: "PRX20", severity: Severi
 pub(super) const READY: &str = "Envoy proxy is ready";
 /// What it says when not, before the reason.
 pub(super) const NOT_READY: &str = "Envoy proxy is NOT ready: ";
+/// How the names of the messages begin that say so.
+pub(super) const NOT_READY_ID: &str = "proxy-not-ready";
 /// The reason while the pod is being ended.
 pub(super) const ENDING: &str = "server is terminated";
 
@@ -38,7 +40,8 @@ const ROOT: Advice = Advice {
 
 /// The first that fits is taken.
 pub(super) static MESSAGES: &[Known] = &[
-    // pilot/cmd/pilot-agent/status/ready/probe.go; its words are behind those of status/server.go.
+    // pilot/cmd/pilot-agent/status/ready/probe.go; its words are behind those of status/server.go. Every proxy says so
+    // while it starts: see `super::weight`.
     Known {
         id: "proxy-ending",
         words: &[NOT_READY, ENDING],
@@ -52,7 +55,7 @@ pub(super) static MESSAGES: &[Known] = &[
         words: &[NOT_READY, "config not received from "],
         meaning: "Envoy waits for its first configuration: nothing has come from istiod",
         quiet: true,
-        severity: Severity::Error,
+        severity: Severity::Info,
         code: "PRX04",
         steps: &[NETWORK, ROOT],
         ..PROXY
@@ -62,7 +65,7 @@ pub(super) static MESSAGES: &[Known] = &[
         words: &[NOT_READY, "config received from ", "but was rejected"],
         meaning: "Envoy waits for its first configuration: it refused what istiod sent",
         quiet: true,
-        severity: Severity::Error,
+        severity: Severity::Info,
         code: "PRX11",
         steps: &[SYNC, CONFIG],
         ..PROXY
@@ -72,7 +75,7 @@ pub(super) static MESSAGES: &[Known] = &[
         words: &[NOT_READY, "config not fully received from "],
         meaning: "Envoy waits for its first configuration: only a part has come from istiod",
         quiet: true,
-        severity: Severity::Error,
+        severity: Severity::Info,
         code: "PRX04",
         steps: &[SYNC, CONFIG],
         ..PROXY
@@ -82,7 +85,7 @@ pub(super) static MESSAGES: &[Known] = &[
         words: &[NOT_READY, "server is not live"],
         meaning: "Envoy has its configuration and waits for something that it names, such as a certificate or a route",
         quiet: true,
-        severity: Severity::Error,
+        severity: Severity::Info,
         code: "PRX04",
         steps: &[CONFIG],
         ..PROXY
@@ -92,7 +95,7 @@ pub(super) static MESSAGES: &[Known] = &[
         words: &[NOT_READY],
         meaning: "Envoy is not ready",
         quiet: true,
-        severity: Severity::Error,
+        severity: Severity::Info,
         code: "PRX04",
         steps: &[CONFIG, DESCRIBE],
         ..PROXY
@@ -100,6 +103,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // pkg/istio-agent/xds_proxy.go, pkg/istio-agent/xds_proxy_delta.go
     Known {
         id: "proxy-trusts-another",
+        until_ready: true,
         words: &["failed to connect to upstream ", "x509: "],
         meaning: "the proxy does not trust the certificate of its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -109,6 +113,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-connect",
+        until_ready: true,
         words: &["failed to connect to upstream "],
         meaning: "the proxy cannot reach its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -126,6 +131,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/caclient/providers/citadel/client.go
     Known {
         id: "proxy-csr-trust",
+        until_ready: true,
         words: &["failed to sign CSR: ", "x509: "],
         meaning: "the proxy does not trust the istiod that should sign its certificate",
         code: "CA03",
@@ -134,6 +140,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr-token",
+        until_ready: true,
         words: &["failed to sign CSR: ", "Unauthenticated"],
         meaning: "istiod does not accept the token by which the proxy asks for its certificate",
         steps: &[DESCRIBE, AUTHORITY],
@@ -141,6 +148,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr",
+        until_ready: true,
         words: &["failed to sign CSR: "],
         meaning: "the proxy asked istiod for its certificate and got none",
         steps: &[NETWORK, AUTHORITY],
@@ -148,6 +156,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-ca-endpoint",
+        until_ready: true,
         words: &["Failed to connect to endpoint "],
         meaning: "the proxy cannot reach the certificate authority",
         about: Some(("to endpoint ", ": ")),
@@ -157,6 +166,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/cache/secretcache.go
     Known {
         id: "proxy-certificate",
+        until_ready: true,
         words: &[" failed to sign: "],
         meaning: "the proxy got no certificate: without one it does not start, and when the old one ends it cannot speak mTLS",
         steps: &[NETWORK, AUTHORITY],
@@ -165,6 +175,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/sds/sdsservice.go
     Known {
         id: "proxy-warm-root",
+        until_ready: true,
         words: &["failed to warm root certificate: "],
         meaning: "the proxy had no root certificate when it started; it tries again when Envoy asks",
         steps: &[ROOT],
@@ -172,6 +183,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-warm",
+        until_ready: true,
         words: &["failed to warm certificate: "],
         meaning: "the proxy had no certificate when it started; it tries again when Envoy asks",
         steps: &[NETWORK, AUTHORITY],
@@ -201,6 +213,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // at once; only after 30 seconds without one it says since when.
     Known {
         id: "proxy-stream-down",
+        until_ready: true,
         words: &["gRPC config stream to xds-grpc closed since "],
         meaning: "Envoy has had no connection to istiod for longer than half a minute, and gets no changes",
         about: Some((" closed since ", ":")),
@@ -217,6 +230,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-secrets-down",
+        until_ready: true,
         words: &["gRPC config stream to sds-grpc closed"],
         meaning: "Envoy gets no certificates from its agent",
         steps: &[AUTHORITY],
