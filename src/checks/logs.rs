@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
-use crate::mesh::log::known::Advice;
+use crate::mesh::log::known::{Advice, rank};
 use crate::mesh::log::{Known, known, weight};
 use crate::model::log::{ContainerLog, LogGroup, LogPart};
 use crate::snapshot::SourceId;
@@ -149,7 +149,10 @@ fn judge<'a>(
     let finding = |(subject, messages): (Subject, BTreeMap<_, Message<'a>>)| {
         let mut messages: Vec<_> = messages.into_values().collect();
         messages.sort_by(|a, b| {
-            b.severity.cmp(&a.severity).then(b.count.cmp(&a.count)).then_with(|| a.known.id.cmp(b.known.id))
+            b.severity
+                .cmp(&a.severity)
+                .then(b.count.cmp(&a.count))
+                .then_with(|| rank(a.known.id).cmp(&rank(b.known.id)))
         });
         finding(subject, &messages)
     };

@@ -51,19 +51,24 @@ pub fn render(view: &LogsView, style: Style, wide: bool) -> String {
         if more > 0 {
             out.push_str(&style.dim(&format!("and {more} more: -o wide\n")));
         }
-        out.push('\n');
     }
+    let table = out.len();
     if view.requests > 0 {
         let requests = plural(usize::try_from(view.requests).unwrap_or(usize::MAX), "request");
         out.push_str(&format!("Access log: {requests}, {} ended by a proxy\n", view.failed_requests));
     }
     let bad = |message: &&MessageView| message.severity > Severity::Info;
-    if !view.messages.iter().any(|message| bad(&message)) {
+    if view.lines == 0 {
+        out.push_str("There was no line to read.\n");
+    } else if !view.messages.iter().any(|message| bad(&message)) {
         out.push_str("None of the lines is a known message of trouble.\n");
     }
     // What is wrong has a block of its own below.
     for message in view.messages.iter().filter(|message| wide || !bad(message)) {
         out.push_str(&line(message, style));
+    }
+    if table > 0 && out.len() > table {
+        out.insert(table, '\n');
     }
     out
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::engine::Severity;
+use crate::mesh::log::known::rank;
 use crate::mesh::log::{known, weight};
 use crate::model::log::ContainerLog;
 use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
@@ -102,6 +103,8 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
             ..view
         })
         .collect();
-    list.sort_by(|a, b| b.severity.cmp(&a.severity).then(b.count.cmp(&a.count)).then_with(|| a.id.cmp(&b.id)));
+    list.sort_by(|a, b| {
+        b.severity.cmp(&a.severity).then(b.count.cmp(&a.count)).then_with(|| rank(&a.id).cmp(&rank(&b.id)))
+    });
     list
 }

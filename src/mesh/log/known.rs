@@ -108,6 +108,12 @@ pub fn known(id: &str) -> Option<&'static Known> {
     all().find(|known| known.id == id)
 }
 
+/// The place of a message among all: what is closer to the cause stands first.
+#[must_use]
+pub fn rank(id: &str) -> usize {
+    all().position(|known| known.id == id).unwrap_or(usize::MAX)
+}
+
 /// All messages.
 pub fn all() -> impl Iterator<Item = &'static Known> {
     super::istiod::MESSAGES.iter().chain(super::proxy::MESSAGES).chain(super::access::MESSAGES)

@@ -89,9 +89,12 @@ impl Digest {
     #[must_use]
     pub fn finish(mut self) -> ContainerLog {
         let severity = |group: &LogGroup| known(&group.id).map_or(Severity::Info, |known| known.severity);
-        self.log
-            .groups
-            .sort_by(|a, b| severity(b).cmp(&severity(a)).then(b.count.cmp(&a.count)).then_with(|| a.id.cmp(&b.id)));
+        self.log.groups.sort_by(|a, b| {
+            severity(b)
+                .cmp(&severity(a))
+                .then(b.count.cmp(&a.count))
+                .then_with(|| known::rank(&a.id).cmp(&known::rank(&b.id)))
+        });
         self.log.tail = self.tail.into();
         self.log
     }
@@ -119,6 +122,8 @@ impl Digest {
             return;
         }
         let (ready, reason) = match line.text.find(proxy::NOT_READY) {
+            // While a pod is being ended this says nothing about how it was.
+            Some(_) if line.text.contains(proxy::ENDING) => return,
             Some(at) => (false, &line.text[at + proxy::NOT_READY.len()..]),
             None if line.text.contains(proxy::READY) => (true, ""),
             None => return,
@@ -246,14 +251,11 @@ pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
 }
 
 /// Whether a proxy was not ready at the end of its log, and for how long it had not been by then. The first seconds of a
-/// pod, and the last, are not counted.
+/// pod are not counted.
 #[must_use]
 pub fn not_ready(log: &ContainerLog) -> Option<&LogReadiness> {
     const STARTING: i64 = 30;
     let readiness = log.readiness.as_ref().filter(|readiness| !readiness.ready)?;
-    if readiness.reason.contains(proxy::ENDING) {
-        return None;
-    }
     let end: Option<Timestamp> = log.last.or(readiness.at);
     match (readiness.since, end) {
         (Some(since), Some(end)) => (end.duration_since(since).as_secs() >= STARTING).then_some(readiness),
