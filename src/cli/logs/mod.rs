@@ -20,6 +20,7 @@ use super::session::{self, DefaultScope, Job};
 use super::ui;
 use crate::checks;
 use crate::cluster::{Cluster, LogSince};
+use crate::engine::{Area, Check};
 use crate::mesh::log::Keep;
 use crate::mesh::log::choose::Want;
 use crate::mesh::log::kql::{self, Place, Since, Wanted};
@@ -156,6 +157,15 @@ impl LogsArgs {
         }
     }
 
+    /// Whether a check can say something about the logs that are asked for.
+    fn is_about(&self, check: &Check) -> bool {
+        match self.what {
+            Some(What::Istiod) => check.area == Area::ControlPlane,
+            Some(What::Proxy | What::Gateway) => check.area == Area::Proxies,
+            None => true,
+        }
+    }
+
     fn prints_lines(&self) -> bool {
         self.file.is_empty() && (self.raw || !matches!(self.report.output, Format::Json | Format::Yaml | Format::Short))
     }
@@ -246,7 +256,7 @@ fn finish(read: Result<Read, ErrorDocument>, args: &LogsArgs) -> Exit {
         view: &|world, _| View::Logs(view::view(world.snapshot.logs.items().unwrap_or_default())),
         refuse: &|_| None,
         concerns: &|_, _| true,
-        checks: &checks::is_of_logs,
+        checks: &|check| checks::is_of_logs(check) && args.is_about(check),
         grace: crate::mesh::sync::GRACE,
     };
     session::judge_snapshot(snapshot, &args.report, &job).0
