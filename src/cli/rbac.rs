@@ -149,6 +149,9 @@ fn notes(rights: &BTreeSet<Right>, command: For) -> String {
              # `status` does without it: --skip PRX03,PRX11,PRX12,PRX13, here and in the command.\n",
         );
     }
+    if matches!(command, For::Capture) {
+        notes.push_str("# With --logs it reads logs, too: kubectl asm rbac --for logs\n");
+    }
     let elsewhere: Vec<_> = rights.iter().filter(|right| right.place == Where::Webhooks).collect();
     if !elsewhere.is_empty() {
         let list: Vec<_> = elsewhere.iter().map(|right| format!("{} {}", right.verb, right.resource)).collect();

@@ -5,6 +5,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::Fault;
+
 /// The log of one container, taken in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -21,6 +23,8 @@ pub struct ContainerLog {
     pub workload: Option<LogWorkload>,
     /// For the log of the time before the last restart: how that time ended.
     pub previous: Option<LogEnd>,
+    /// Why it could not be read, or not to its end.
+    pub fault: Option<Fault>,
     /// Lines read.
     pub lines: u64,
     /// Whether there may be older lines that were not read.

@@ -82,7 +82,7 @@ fn row(log: &LogView) -> Vec<String> {
         name.push_str(" (previous)");
     }
     let lines = if log.older_left_out { format!("last {}", log.lines) } else { log.lines.to_string() };
-    let last = log.last.as_deref().map_or_else(|| "-".to_owned(), |time| clock(time));
+    let last = log.last.as_deref().map_or_else(|| "-".to_owned(), clock);
     let envoy = match &log.envoy {
         None => "-".to_owned(),
         Some(EnvoyView { ready: true, since, .. }) => {

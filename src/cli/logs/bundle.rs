@@ -5,7 +5,7 @@ use super::{LogsArgs, Read, What, snapshot_of};
 use crate::cli::args::{ConnectionArgs, ScopeArgs};
 use crate::cli::logs::pods::Target;
 use crate::cli::proxy_config::Meant;
-use crate::cli::session;
+use crate::cli::{session, ui};
 use crate::mesh::log::line::sent;
 use crate::mesh::log::merge::Merge;
 use crate::mesh::log::{Digest, Keep};
@@ -52,13 +52,19 @@ pub(super) fn logs(
             && args.container.as_ref().is_none_or(|container| *container == log.container)
             && args.revision.as_ref().is_none_or(|revision| log.revision.as_ref() == Some(revision))
     };
+    let of_a_log = |fault: &Fault| section.items.iter().any(|log| log.fault.as_ref() == Some(fault));
+    let others: Vec<Fault> = section.faults.iter().filter(|fault| !of_a_log(fault)).cloned().collect();
     let found: Vec<ContainerLog> = section.items.into_iter().filter(is_meant).collect();
     if found.is_empty() {
         let what = args.target.as_deref().map_or_else(|| args.what.map_or("proxy", What::word).to_owned(), printable);
         let hint = "capture --logs keeps those of istiod, of gateways, and of proxies that do not work";
         return Err(wrong(format!("this bundle holds no log of {what}"), &[hint]));
     }
-    Ok((found, section.faults, snapshot.origin))
+    // Logs that nobody asked about are none of this answer's gaps.
+    let (failed, read): (Vec<ContainerLog>, Vec<ContainerLog>) =
+        found.into_iter().partition(|log| log.fault.is_some() && log.lines == 0);
+    let faults: Vec<Fault> = failed.iter().chain(&read).filter_map(|log| log.fault.clone()).chain(others).collect();
+    Ok((read, faults, snapshot.origin))
 }
 
 /// Reads logs of a bundle, and prints the lines that it keeps of them.
@@ -89,6 +95,12 @@ pub(super) fn read(from: &str, connection: &ConnectionArgs, args: &LogsArgs) -> 
             }
         }
         printer.flush();
+        let wanted = args.lines().unwrap_or(u64::MAX);
+        if logs.iter().any(|log| (log.tail.len() as u64) < log.lines.min(wanted)) {
+            ui::message(
+                "note: the bundle holds the last lines of each log only; what is known counts all that were read\n",
+            );
+        }
     }
     Ok(Read { snapshot: snapshot_of(logs, faults, origin), printed })
 }

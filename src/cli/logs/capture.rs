@@ -39,7 +39,9 @@ pub(in crate::cli) async fn record(
     let options = Options { tail: Some(TAIL), since: None, follow: false, keep: KEEP };
     let limit = left.saturating_sub(Duration::from_millis(500));
     let outcome = stream::read(cluster, &options, &targets, None, Some(limit)).await;
-    let lines = outcome.logs.iter().filter_map(|log| serde_json::to_vec(log).ok()).collect();
+    // That a log could not be read is the answer to whoever asks for it.
+    let all = outcome.logs.iter().chain(&outcome.failed);
+    let lines = all.filter_map(|log| serde_json::to_vec(log).ok()).collect();
     (lines, outcome.faults)
 }
 

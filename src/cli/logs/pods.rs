@@ -8,9 +8,9 @@ use crate::cluster::{Api, Cluster, ListRequest};
 use crate::mesh::log::choose::{Chosen, choose};
 use crate::mesh::log::kql::Place;
 use crate::mesh::proxy::{self, ProxyKind};
+use crate::model::Pod;
 use crate::model::log::{ContainerLog, LogPart, LogPod, LogWorkload};
 use crate::model::quoted::printable;
-use crate::model::{Pod, Word};
 use crate::report::ErrorDocument;
 use crate::snapshot::{Fault, FaultKind};
 use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
@@ -192,7 +192,7 @@ fn workload(pod: &Pod) -> Option<LogWorkload> {
         .metadata
         .label("pod-template-hash")
         .and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'))
-        .filter(|_| owner.kind == Word::from("ReplicaSet"));
+        .filter(|_| owner.kind == "ReplicaSet");
     Some(match deployment {
         Some(name) => LogWorkload { kind: "Deployment".to_owned(), name: name.to_owned() },
         None => LogWorkload { kind: owner.kind.to_string(), name: owner.name.clone() },

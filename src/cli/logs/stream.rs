@@ -46,6 +46,8 @@ pub(super) struct Options {
 pub(super) struct Outcome {
     /// What is known of each log that could be read, at least in part.
     pub logs: Vec<ContainerLog>,
+    /// Logs of which nothing could be read.
+    pub failed: Vec<ContainerLog>,
     /// What could not be read.
     pub faults: Vec<Fault>,
     /// The user ended it.
@@ -170,20 +172,18 @@ pub(super) async fn read(
         printer.flush();
     }
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    let mut outcome = Outcome { logs: Vec::new(), faults: Vec::new(), interrupted, lines };
+    let mut outcome = Outcome { logs: Vec::new(), failed: Vec::new(), faults: Vec::new(), interrupted, lines };
     for ((mut digest, fault), target) in digests.into_iter().zip(failed).zip(targets) {
-        let nothing = digest.lines() == 0;
         if options.tail.is_some_and(|tail| digest.lines() >= tail && tail > 0) {
             digest.older_left_out();
         }
+        let mut log = digest.finish();
         if let Some(mut fault) = fault {
             fault.message = format!("the log of {}: {}", target.words(), fault.message);
-            outcome.faults.push(fault);
-            if nothing {
-                continue;
-            }
+            outcome.faults.push(fault.clone());
+            log.fault = Some(fault);
         }
-        outcome.logs.push(digest.finish());
+        if log.fault.is_some() && log.lines == 0 { outcome.failed.push(log) } else { outcome.logs.push(log) }
     }
     outcome
 }

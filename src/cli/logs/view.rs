@@ -52,10 +52,12 @@ fn log_view(log: &ContainerLog) -> LogView {
     }
 }
 
+/// A message, with its first and last time and its pods.
+type Gathered = (MessageView, Option<Timestamp>, Option<Timestamp>, BTreeSet<String>);
+
 /// The same message of several logs is one.
 fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
-    let mut all: BTreeMap<&str, (MessageView, Option<Timestamp>, Option<Timestamp>, BTreeSet<String>)> =
-        BTreeMap::new();
+    let mut all: BTreeMap<&str, Gathered> = BTreeMap::new();
     for log in logs {
         for group in &log.groups {
             // A newer version of this tool may have written a bundle with messages that this one does not know.

@@ -95,6 +95,9 @@ impl Digest {
                 .then(b.count.cmp(&a.count))
                 .then_with(|| known::rank(&a.id).cmp(&known::rank(&b.id)))
         });
+        for group in &mut self.log.groups {
+            group.example = cut(&secrets::without(&group.example), EXAMPLE);
+        }
         self.log.tail = self.tail.into();
         self.log
     }
@@ -113,7 +116,6 @@ impl Digest {
         while self.tail.len() > self.keep.lines || self.tail_bytes > self.keep.bytes {
             let Some(gone) = self.tail.pop_front() else { break };
             self.tail_bytes -= gone.len();
-            self.log.older_left_out = true;
         }
     }
 
@@ -163,8 +165,9 @@ impl Digest {
         group.count += 1;
         group.first = group.first.or(line.time);
         group.last = line.time.or(group.last);
-        group.example = cut(&secrets::without(line.text), EXAMPLE);
-        if about.is_empty() {
+        // Secrets are taken out at the end, once: the same message can come a million times.
+        line.text.clone_into(&mut group.example);
+        if about.is_empty() || group.more_about {
             return;
         }
         let about = cut(&secrets::without(&about), ABOUT_LENGTH);
