@@ -1,8 +1,8 @@
 //! What leaves the machine: raw objects without the values that verdicts never need.
 //!
 //! Redaction follows the schema of Kubernetes objects, never the look of a value: a secret cannot be told from another
-//! string. Lines of logs have no schema: they are the exception, and are captured only on request. Names stay, because they explain; values go, unless they are on a list here. Everything that
-//! [`crate::model`] decodes stays.
+//! string. Names stay, because they explain; values go, unless they are on a list here. Everything that [`crate::model`]
+//! decodes stays. Lines of logs have no schema: they are the exception, and are captured only on request.
 
 mod envoy;
 mod istio;

@@ -357,10 +357,14 @@ async fn a_bundle_gives_the_summary_that_the_cluster_gave_and_no_secrets() {
     );
     broken["metadata"]["labels"] = json!({});
     objects.push(broken);
+    let mut gateway = pod("aks-istio-ingress", "gw-1", "istio-proxy", runs());
+    gateway["metadata"]["labels"] = json!({});
+    objects.push(gateway);
     let server = serve(objects, |name, _, _| {
         let text = match name {
             name if name.starts_with("istiod") => "warn\tinvalid mesh config, ignoring: password=hunter2",
             "broken-1" => "error\txdsproxy\tfailed to connect to upstream istiod-asm-1-30.aks-istio-system.svc:15012: Bearer s3cr3t",
+            "gw-1" => return status(403, "pods is forbidden"),
             _ => "info\tEnvoy proxy is ready",
         };
         ok(String::from_utf8(lines(&[("00:01", "info\tGET /a?card=4111 x"), ("00:02", text)])).unwrap())
@@ -369,14 +373,18 @@ async fn a_bundle_gives_the_summary_that_the_cluster_gave_and_no_secrets() {
     let place = Place::at(&server);
     let bundle = place.dir.path().join("b.tar.gz").display().to_string();
     let wrote = place.plain(&["capture", &bundle, "--logs"]).await;
-    assert_eq!(wrote.code, 0, "{wrote:?}");
+    assert_eq!(wrote.code, 3, "{wrote:?}");
+    assert!(wrote.stderr.contains("not in it: the log of istio-proxy of gw-1 -n aks-istio-ingress"), "{wrote:?}");
+    // It is the answer to whoever asks for it, and to nobody else.
+    let gateways = place.run(&["logs", "gateway", "--from", &bundle]).await;
+    assert!(gateways.code == 3 && gateways.stdout.contains("no right to get pods/log"), "{gateways:?}");
     for args in [&["logs", "istiod"][..], &["logs", "proxy", "broken-1", "-n", "shop"]] {
         let all =
             |more: &[&str]| args.iter().chain(&["-o", "json"]).chain(more).map(|a| (*a).to_owned()).collect::<Vec<_>>();
         let run = async |args: Vec<String>| place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let (live, kept) = (run(all(&[])).await, run(all(&["--from", &bundle])).await);
         assert_eq!(live.code, kept.code, "{kept:?}");
-        for part in ["findings", "outcomes", "summary", "view"] {
+        for part in ["findings", "outcomes", "summary", "gaps", "view"] {
             assert_eq!(live.json()[part], kept.json()[part], "{args:?} {part}");
         }
         assert!(!live.json()["findings"].as_array().unwrap().is_empty(), "{live:?}");

@@ -38,8 +38,8 @@ const TAIL: u64 = 500;
 /// Logs of istiod, of proxies or of gateways, merged by time, and what their messages mean
 ///
 /// Lines are printed as they are; a mark in front of a line says that its message is known, and what is known follows at the
-/// end. Of a container that crashes, the log from before its last restart is read. With -o json or yaml, and with --file,
-/// only what is known is printed. Saved lines may come from kubectl logs, with or without --timestamps and --prefix, or from stern.
+/// end. Of a container that crashes, the log from before its last restart is read. With -o json, yaml or short, and with
+/// --file, only what is known is printed. Saved lines may come from kubectl logs, with or without --timestamps and --prefix, or from stern.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  kubectl asm logs istiod --since 1h\n  kubectl asm logs proxy deploy/cart -n shop\n  kubectl asm logs proxy cart-6c7d8f9b5-b7zql.shop -f\n  kubectl asm logs gateway --tail 2000 -o json\n  kubectl logs web-1 -c istio-proxy | kubectl asm logs --file -\n  kubectl asm logs istiod --since 3d --kql          # for Log Analytics, which keeps more"
