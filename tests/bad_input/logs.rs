@@ -189,6 +189,47 @@ async fn what_is_followed_goes_on_over_a_restart_without_a_line_twice() {
 }
 
 #[tokio::test]
+async fn a_crash_is_followed_from_its_last_life_into_the_next() {
+    let waits = json!({"ready": false, "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": "Error", "exitCode": 255, "finishedAt": "2026-08-15T09:00:02Z"}}});
+    let server = serve(vec![pod("shop", "web-1", "istio-proxy", waits)], |_, asked, _| {
+        let of = |texts: &[(&str, &str)]| ok(String::from_utf8(lines(texts)).unwrap());
+        match asked.query("previous") {
+            Some("true") => of(&[("00:01", "info\tlast words")]),
+            _ => {
+                assert_eq!(asked.query("sinceTime"), Some("2026-08-15T09:00:02Z"));
+                assert_eq!(asked.query("follow"), Some("true"));
+                of(&[("00:01", "info\tlast words"), ("00:30", "info\tnew life")])
+            }
+        }
+    })
+    .await;
+    let place = Place::at(&server);
+    let mut child = place.start(&["logs", "proxy", "web-1", "-n", "shop", "-f", "--raw"]);
+    let mut out = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    for words in ["last words", "new life"] {
+        let line = out.next_line().await.unwrap().unwrap();
+        assert!(line.ends_with(words), "{line}");
+    }
+    // The pod waits for its next start, and so does the command.
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_the_node_does_not_keep_is_no_good_log() {
+    let server = serve(vec![pod("shop", "web-1", "istio-proxy", runs())], |_, _, _| {
+        ok("unable to retrieve container logs for containerd://0123456789abcdef")
+    })
+    .await;
+    let ran = Place::at(&server).run(&["logs", "proxy", "web-1", "-n", "shop", "--previous"]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(
+        ran.stdout.contains("the node does not keep it any more") && !ran.stdout.contains("nothing wrong"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_hundred_thousand_lines_and_one_endless_one_are_one_message() {
     let server = serve(vec![pod("shop", "web-1", "istio-proxy", runs())], |_, asked, _| {
         assert_eq!(asked.query("tailLines"), None);

@@ -72,7 +72,7 @@ pub(super) fn read(from: &str, connection: &ConnectionArgs, args: &LogsArgs) -> 
     let (logs, faults, origin) = logs(from, connection, args)?;
     let mut printed = false;
     if args.prints_lines() {
-        let targets: Vec<Target> = logs.iter().map(|log| Target { log: log.clone(), why: None }).collect();
+        let targets: Vec<Target> = logs.iter().map(|log| Target { log: log.clone(), why: None, after: None }).collect();
         let mut printer = Printer::new(&targets, args);
         let mut merge = Merge::new(logs.len());
         let mut marks: Vec<Digest> = logs

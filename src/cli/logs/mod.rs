@@ -315,7 +315,7 @@ fn live(connection: &ConnectionArgs, args: &LogsArgs) -> Result<Read, ErrorDocum
     session::with_cluster(connection, &report, "the logs did not come", async |cluster, left| {
         let found = pods::find(cluster, args).await?;
         let origin = origin(cluster).await;
-        let now = origin.captured_at.unwrap_or_else(Timestamp::now);
+        let now = args.report.now.or(origin.captured_at).unwrap_or_else(Timestamp::now);
         let targets = pods::targets(&found, args, now);
         if targets.is_empty() {
             return Err(pods::nothing(args, &found));

@@ -39,6 +39,8 @@ pub(super) struct Target {
     pub log: ContainerLog,
     /// Why the log of before the last restart is read, where it is.
     pub why: Option<String>,
+    /// Only what comes after this: the time before is another target's.
+    pub after: Option<Timestamp>,
 }
 
 impl Target {
@@ -148,6 +150,10 @@ pub(super) fn targets(found: &Found, args: &LogsArgs, now: Timestamp) -> Vec<Tar
     let part = args.what.map_or(LogPart::Proxy, What::part);
     let of = |pod| of_pod(pod, part, |pod, part| choose(pod, part, args.container.as_deref(), args.want(), now));
     let mut all: Vec<Target> = found.pods.iter().flat_map(of).collect();
+    if args.follow && args.previous.is_none() {
+        let next: Vec<Target> = all.iter().filter(|target| is_alone(target, &all)).filter_map(next_life).collect();
+        all.extend(next);
+    }
     if all.len() > MOST {
         let left = all.len() - MOST;
         crate::cli::ui::message(&format!(
@@ -157,6 +163,20 @@ pub(super) fn targets(found: &Found, args: &LogsArgs, now: Timestamp) -> Vec<Tar
         all.truncate(MOST);
     }
     all
+}
+
+/// Whether of a container only the log from before its last restart is read.
+fn is_alone(target: &Target, all: &[Target]) -> bool {
+    let same =
+        |other: &&Target| other.log.metadata == target.log.metadata && other.log.container == target.log.container;
+    target.log.previous.is_some() && all.iter().filter(same).count() == 1
+}
+
+/// What a container that waits after a crash writes once it runs again.
+fn next_life(target: &Target) -> Option<Target> {
+    let after = target.log.previous.as_ref()?.finished_at?;
+    let log = ContainerLog { previous: None, ..target.log.clone() };
+    Some(Target { log, why: None, after: Some(after) })
 }
 
 /// The logs of a pod.
@@ -181,6 +201,7 @@ pub(super) fn of_pod(pod: &Pod, part: LogPart, choose: impl Fn(&Pod, LogPart) ->
             ..ContainerLog::default()
         },
         why: chosen.why,
+        after: None,
     };
     choose(pod, part).into_iter().map(target).collect()
 }

@@ -29,6 +29,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often a broken stream is opened anew without any line having come.
 const TRIES: u32 = 5;
 
+/// What a kubelet writes in place of a log that it has no more (`pkg/kubelet/kuberuntime/kuberuntime_container.go` of
+/// kubernetes/kubernetes); the answer is a success.
+const NOT_KEPT: &str = "unable to retrieve container logs for ";
+
 /// What to read of each log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -248,9 +252,9 @@ async fn reader(cluster: Cluster, target: Target, options: Options, sender: Send
         previous,
         follow: options.follow && !previous,
         tail: options.tail,
-        since: options.since,
+        since: target.after.map(LogSince::Time).or(options.since),
     };
-    let mut last: Option<Timestamp> = None;
+    let mut last = target.after;
     let mut tries = 0;
     loop {
         let before = last;
@@ -290,9 +294,14 @@ async fn once(
     let seen = *last;
     let mut splitter = Splitter::default();
     let mut batch = Vec::new();
+    let mut gone = false;
     loop {
         let mut take = |text: &str, cut: bool| {
             let line = sent(text);
+            if line.time.is_none() && line.text.starts_with(NOT_KEPT) {
+                gone = true;
+                return;
+            }
             if seen.is_some() && line.time <= seen {
                 return;
             }
@@ -312,6 +321,9 @@ async fn once(
         }
         if !batch.is_empty() && sender.send(Said::Lines(std::mem::take(&mut batch))).await.is_err() {
             return Ok(());
+        }
+        if gone {
+            return Err(Fault::new(FaultKind::Truncated, "the node does not keep it any more"));
         }
         if let Some(ended) = ended {
             return ended;

@@ -262,7 +262,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-injection-label",
-        words: &["Invalid value for sidecar.istio.io/inject: "],
+        words: &["Invalid value for ", "Only 'true' and 'false' are accepted"],
         meaning: "a pod asks for injection with another word than true or false, so the namespace decides",
         steps: &[INJECTION],
         ..ISTIOD
