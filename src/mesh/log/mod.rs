@@ -23,6 +23,8 @@ use line::{Level, Line};
 
 /// Of a longer line only the beginning is looked at and shown; the container runtime cuts at 16 KiB already.
 pub const LINE_CAP: usize = 64 << 10;
+/// Lines that a PEM block has at most; chains of certificates are several blocks.
+const BLOCK: u32 = 200;
 /// How much of an example is kept.
 const EXAMPLE: usize = 600;
 /// How many different things a group names.
@@ -46,13 +48,15 @@ pub struct Digest {
     keep: Keep,
     tail: VecDeque<String>,
     tail_bytes: usize,
+    /// Lines of a PEM block that may still come; they are not kept.
+    of_a_block: u32,
 }
 
 impl Digest {
     /// Begins a log of which everything but the lines is known.
     #[must_use]
     pub fn new(log: ContainerLog, keep: Keep) -> Self {
-        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0 }
+        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0, of_a_block: 0 }
     }
 
     /// Takes in a line, and says how bad it is if it is known.
@@ -105,6 +109,14 @@ impl Digest {
     fn remember(&mut self, line: &Line<'_>) {
         if self.keep.lines == 0 {
             return;
+        }
+        // A key or certificate is written on many lines.
+        if self.of_a_block > 0 {
+            self.of_a_block = if line.text.contains(secrets::BLOCK_END) { 0 } else { self.of_a_block - 1 };
+            return;
+        }
+        if secrets::opens_block(line.text) {
+            self.of_a_block = BLOCK;
         }
         let text = secrets::without(line.text);
         let kept = match line.time {

@@ -7,6 +7,10 @@ use std::borrow::Cow;
 
 /// Stands for what was taken out.
 const GONE: &str = "[…]";
+/// What a PEM block begins with.
+const BLOCK_BEGIN: &str = "-----BEGIN";
+/// What it ends with, before its name.
+pub(super) const BLOCK_END: &str = "-----END";
 /// What comes before a secret, in lower case; the secret is the word behind it.
 const BEFORE: [&str; 8] = ["bearer ", "basic ", "password=", "passwd=", "secret=", "token=", "api_key=", "apikey="];
 /// Headers whose value is a secret up to the end of what stands in quotes, or of the line.
@@ -29,12 +33,18 @@ pub fn without(line: &str) -> Cow<'_, str> {
     Cow::Owned(tokens(&text))
 }
 
+/// Whether a PEM block begins in a line and goes on in the next.
+#[must_use]
+pub(super) fn opens_block(line: &str) -> bool {
+    line.rfind(BLOCK_BEGIN).is_some_and(|at| !line[at..].contains(BLOCK_END))
+}
+
 /// Cheap: most lines have nothing.
 fn may_have(line: &str) -> bool {
     let found = |words: &str| line.as_bytes().windows(words.len()).any(|w| w.eq_ignore_ascii_case(words.as_bytes()));
     line.contains('?')
         || line.contains("eyJ")
-        || line.contains("-----BEGIN")
+        || line.contains(BLOCK_BEGIN)
         || [
             "bearer ",
             "basic ",
@@ -59,14 +69,14 @@ fn ends_word(c: char) -> bool {
 fn keys(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("-----BEGIN") {
+    while let Some(at) = rest.find(BLOCK_BEGIN) {
         out.push_str(&rest[..at]);
         out.push_str(GONE);
-        let block = &rest[at + 10..];
-        rest = match block.find("-----END") {
+        let block = &rest[at + BLOCK_BEGIN.len()..];
+        rest = match block.find(BLOCK_END) {
             // The end has a name and five dashes of its own.
             Some(end) => {
-                let tail = &block[end + 8..];
+                let tail = &block[end + BLOCK_END.len()..];
                 tail.find("-----").map_or("", |close| &tail[close + 5..])
             }
             None => "",

@@ -185,6 +185,17 @@ fn secrets_are_in_nothing_that_is_kept() {
 }
 
 #[test]
+fn a_key_on_many_lines_is_not_kept() {
+    let mut digest = Digest::new(ContainerLog::default(), Keep { lines: 99, bytes: 9999 });
+    for text in
+        ["before", "key: -----BEGIN RSA PRIVATE KEY-----", "MIIEow", "AAKCAQ", "-----END RSA PRIVATE KEY-----", "after"]
+    {
+        digest.line(&line::saved(text));
+    }
+    assert_eq!(digest.finish().tail, ["before", "key: […]", "after"]);
+}
+
+#[test]
 fn lines_are_cut_out_of_pieces_and_an_endless_one_loses_its_end() {
     let mut lines = Vec::new();
     let mut splitter = Splitter::default();
