@@ -90,8 +90,7 @@ fn name(path: &Path) -> String {
 
 fn read_one(path: &Path, take: &mut dyn FnMut(&str, bool), progress: &mut ProgressLine) -> Result<(), ErrorDocument> {
     let unreadable = |error: std::io::Error| {
-        let hints = ["is it there, and may it be read?".to_owned()];
-        wrong(format!("{} cannot be read: {error}", name(path)), &hints.each_ref().map(String::as_str))
+        wrong(format!("{} cannot be read: {error}", name(path)), &["is it there, and may it be read?"])
     };
     let mut source: Box<dyn std::io::Read> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())

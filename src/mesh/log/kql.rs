@@ -49,7 +49,7 @@ impl Default for Since {
 /// The query on `ContainerLogV2`, which new clusters write.
 #[must_use]
 pub fn query(wanted: &Wanted) -> String {
-    let mut lines = vec![format!("ContainerLogV2"), format!("| where TimeGenerated >= {}", since(wanted.since))];
+    let mut lines = vec!["ContainerLogV2".to_owned(), format!("| where TimeGenerated >= {}", since(wanted.since))];
     lines.push(format!("| where PodNamespace in ({})", list(wanted, |place| &place.namespace)));
     lines.push(format!("| where PodName in ({})", list(wanted, |place| &place.pod)));
     lines.push(format!("| where ContainerName in ({})", list(wanted, |place| &place.container)));
