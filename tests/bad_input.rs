@@ -13,6 +13,8 @@ mod bundles;
 mod cluster_support;
 #[path = "bad_input/kubeconfigs.rs"]
 mod kubeconfigs;
+#[path = "bad_input/logs.rs"]
+mod logs;
 #[path = "bad_input/network.rs"]
 mod network;
 #[path = "bad_input/objects.rs"]

@@ -6,6 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+/// A recorded log with something in it.
+const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/logs/sidecar.log");
+
 fn asm(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kubectl-asm"))
         .args(args)
@@ -44,6 +47,8 @@ fn reports() -> Vec<Value> {
         json_of(&["conflicts", "--from", "demo"]),
         json_of(&["conflicts", "--from", "demo", "-n", "nowhere"]),
         json_of(&["proxy-status", "--from", "demo"]),
+        json_of(&["logs", "--file", LOG]),
+        json_of(&["logs", "istiod", "--from", "demo"]),
         json_of(&["status", "--from", "/nonexistent/bundle.tar.gz"]),
         json_of(&["status", "--only", "NOPE99", "--from", "demo"]),
         json_of(&["status", "--from", "demo", "--context", "x"]),
@@ -97,6 +102,8 @@ fn the_exit_code_is_the_same_in_every_format() {
         (&["status", "--from", "demo"][..], 1),
         (&["status", "--from", "demo", "--only", "ENV01"], 0),
         (&["status", "--from", "/nonexistent"], 2),
+        (&["logs", "--file", LOG, "--fail-on", "warning"], 1),
+        (&["logs", "proxy", "--from", "demo"], 2),
         (&["inject-check", "--from", "demo", "-n", "nowhere"], 2),
         (&["proxy-status", "--from", "demo", "nowhere"], 2),
         (&["proxy-status", "--from", "demo", "--only", "UPG04"], 1),

@@ -14,6 +14,8 @@
 
 #[path = "fuzz/engine.rs"]
 mod engine;
+#[path = "fuzz/logs.rs"]
+mod logs;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
 #[path = "fuzz/proxies.rs"]
@@ -48,4 +50,5 @@ targets! {
     targets::no_proxy: 2000,
     proxies::xds: 300,
     proxies::envoy: 400,
+    logs::log: 1500,
 }

@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "lab/conflicts.rs"]
 mod conflicts;
+#[path = "lab/logs.rs"]
+mod logs;
 #[path = "lab/matrix.rs"]
 mod matrix;
 #[path = "lab/proxies.rs"]
@@ -242,6 +244,26 @@ fn a_missing_right_to_ask_a_proxy_is_named() {
 #[test]
 fn levels_of_a_proxy_are_read_set_and_set_back() {
     proxy_config::levels_are_read_set_and_set_back();
+}
+
+#[test]
+fn logs_in_good_order() {
+    logs::healthy_logs_say_nothing();
+}
+
+#[test]
+fn logs_of_a_refusal() {
+    logs::a_refusal_stands_in_both_logs();
+}
+
+#[test]
+fn logs_of_what_crashes() {
+    logs::the_previous_log_is_chosen();
+}
+
+#[test]
+fn rights_to_read_logs() {
+    logs::printed_roles_are_enough();
 }
 
 #[test]

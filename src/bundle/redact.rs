@@ -1,8 +1,8 @@
 //! What leaves the machine: raw objects without the values that verdicts never need.
 //!
 //! Redaction follows the schema of Kubernetes objects, never the look of a value: a secret cannot be told from another
-//! string. Names stay, because they explain; values go, unless they are on a list here. Everything that
-//! [`crate::model`] decodes stays.
+//! string. Names stay, because they explain; values go, unless they are on a list here. Everything that [`crate::model`]
+//! decodes stays. Lines of logs have no schema: they are the exception, and are captured only on request.
 
 mod envoy;
 mod istio;
@@ -12,6 +12,7 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
+use crate::mesh::log::secrets;
 use crate::model::pod::KEPT_ENV;
 use crate::snapshot::SourceId;
 
@@ -61,11 +62,25 @@ pub fn redact(id: SourceId, value: &mut Value) {
         SourceId::SecretProviderClasses => istio::secret_provider_class(object),
         SourceId::Xds => istio::xds(object),
         SourceId::ProxyAnswers => return envoy::line(object),
+        SourceId::Logs => log(object),
         _ => {}
     }
     object.remove("stringData");
     object.remove("binaryData");
     walk(object, 0);
+}
+
+/// The texts of a log are looked at as such: a line follows no schema.
+fn log(value: &mut Map<String, Value>) {
+    fn text(value: &mut Value) {
+        match value {
+            Value::String(line) => *line = secrets::without(line).into_owned(),
+            Value::Array(list) => list.iter_mut().for_each(text),
+            Value::Object(object) => object.values_mut().for_each(text),
+            _ => {}
+        }
+    }
+    value.values_mut().for_each(text);
 }
 
 /// Of a node its pool, versions and health stay; its addresses and the list of all images on it go.

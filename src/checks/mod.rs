@@ -15,6 +15,7 @@ mod injection;
 mod istiod_start;
 mod istiods;
 mod leftovers;
+mod logs;
 mod mesh_config;
 mod namespaces;
 mod native_sidecars;
@@ -44,11 +45,24 @@ mod webhooks;
 use crate::engine::finding::KeyKind;
 use crate::engine::{Cause, Check};
 use crate::snapshot::SourceId;
+use crate::sources::{Source, source};
 
 /// Whether a check looks into one proxy, so that only a command about one proxy does it.
 #[must_use]
 pub fn is_of_one_proxy(check: &Check) -> bool {
     check.inputs.contains(&SourceId::ProxyAnswers)
+}
+
+/// Whether a check reads what only one command reads.
+#[must_use]
+pub fn is_by_command(check: &Check) -> bool {
+    check.inputs.iter().any(|id| source(*id).is_some_and(Source::is_by_command))
+}
+
+/// Whether a check looks into logs.
+#[must_use]
+pub fn is_of_logs(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::Logs)
 }
 
 /// Codes that existed once; they are never used again.
@@ -91,6 +105,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         ingress::CHECKS,
         capacity::CHECKS,
         telemetry::CHECKS,
+        logs::CHECKS,
         revision::CHECKS,
         compatibility::CHECKS,
     ]

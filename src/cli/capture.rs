@@ -9,7 +9,7 @@ use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::session::{self, DefaultScope};
 use super::ui;
-use super::{proxy_config, proxy_diff};
+use super::{logs, proxy_config, proxy_diff};
 use crate::bundle;
 use crate::cluster::Cluster;
 use crate::engine::Severity;
@@ -21,12 +21,12 @@ use crate::sources::{SOURCES, Source};
 
 /// Write a redacted bundle that the judging commands read with --from
 ///
-/// Gathers what all checks and views need: no Secrets, no logs, environment values only where a verdict needs them. With
+/// Gathers what all checks and views need: no Secrets, no logs unless --logs is given, environment values only where a verdict needs them. With
 /// --proxy, of a proxy's configuration what proxy-config shows: names, hosts, paths, addresses and public certificates; no
 /// headers, bodies or keys.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture incident.tar.gz -n shop --proxy deploy/cart\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
+    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture incident.tar.gz -n shop --proxy deploy/cart\n  kubectl asm capture incident.tar.gz --logs\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
 )]
 pub struct CaptureArgs {
     /// File to write; default: kubectl-asm-CONTEXT-TIME.tar.gz; `-` is stdout
@@ -37,6 +37,9 @@ pub struct CaptureArgs {
     /// Also keep the configuration of this proxy: POD, POD.NAMESPACE or TYPE/NAME (repeatable)
     #[arg(long, value_name = "POD")]
     proxy: Vec<String>,
+    /// Also keep logs of istiod, of gateways and of proxies that do not work: known messages and the last lines
+    #[arg(long)]
+    logs: bool,
     /// Time for the whole run
     #[arg(long, value_name = "TIME", default_value = "60")]
     timeout: u64,
@@ -59,16 +62,21 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
     };
     let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
     let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
+        let begin = Instant::now();
         if !args.proxy.is_empty() {
             let namespace = match args.scope.namespace.as_slice() {
                 [only] => only,
                 _ => &cluster.info().namespace,
             };
-            let begin = Instant::now();
             let mut recorded = proxy_config::record(cluster, &args.proxy, namespace, left).await;
             let left = left.saturating_sub(begin.elapsed());
             proxy_diff::record(cluster, &gathered.snapshot, &mut recorded, left).await;
             gathered.put(SourceId::ProxyAnswers, &recorded.lines, recorded.faults);
+        }
+        if args.logs {
+            let left = left.saturating_sub(begin.elapsed());
+            let (lines, faults) = logs::record(cluster, &gathered.snapshot, left).await;
+            gathered.put(SourceId::Logs, &lines, faults);
         }
         Ok(())
     };

@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod generate;
 mod inject_check;
+mod logs;
 mod manifest;
 mod proxy_config;
 mod proxy_diff;
@@ -30,7 +31,7 @@ pub use exit::Exit;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm proxy-config all deploy/cart what one proxy was told, and what is wrong with it\n  kubectl asm capture                      a redacted bundle to mail or keep"
+    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm proxy-config all deploy/cart what one proxy was told, and what is wrong with it\n  kubectl asm logs gateway                 logs by time, and what their messages mean\n  kubectl asm capture                      a redacted bundle to mail or keep"
 )]
 struct Cli {
     #[command(flatten)]
@@ -47,6 +48,7 @@ enum Command {
     ProxyConfig(proxy_config::ProxyConfigArgs),
     ProxyStatus(proxy_status::ProxyStatusArgs),
     Conflicts(conflicts::ConflictsArgs),
+    Logs(logs::LogsArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -100,6 +102,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::ProxyConfig(args) => proxy_config::run(connection, &args),
         Command::ProxyStatus(args) => proxy_status::run(connection, &args),
         Command::Conflicts(args) => conflicts::run(connection, &args),
+        Command::Logs(args) => logs::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -10,7 +10,7 @@ use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
-use crate::sources::rights::{Right, Where, of_one_proxy, rights};
+use crate::sources::rights::{Right, Where, of_logs, of_one_proxy, rights};
 
 /// Print the roles that are enough for a command
 ///
@@ -48,6 +48,7 @@ enum For {
     ProxyStatus,
     ProxyConfig,
     Conflicts,
+    Logs,
     Capture,
 }
 
@@ -84,7 +85,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => status::is_of_status(check),
         For::InjectCheck => inject_check::is_about_injection(check),
         For::ProxyStatus => proxy_status::is_about_sync(check),
-        For::ProxyConfig => false,
+        For::ProxyConfig | For::Logs => false,
         For::Conflicts => conflicts::is_about_conflicts(check),
         For::Capture => true,
     };
@@ -99,13 +100,14 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Status => session::needs(status::VIEW, &selected),
         For::InjectCheck => session::needs(inject_check::VIEW, &selected),
         For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
-        For::ProxyConfig => BTreeSet::new(),
+        For::ProxyConfig | For::Logs => BTreeSet::new(),
         For::Conflicts => session::needs(conflicts::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
     let rights = match args.command {
         For::ProxyConfig => of_one_proxy(&scope),
+        For::Logs => of_logs(&scope),
         _ => rights(&sources, &scope),
     };
     let name = match args.command {
@@ -114,6 +116,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::ProxyStatus => "kubectl-asm-proxy-status",
         For::ProxyConfig => "kubectl-asm-proxy-config",
         For::Conflicts => "kubectl-asm-conflicts",
+        For::Logs => "kubectl-asm-logs",
         For::Capture => "kubectl-asm-capture",
     };
     let objects = objects(name, &rights, &args.to);
@@ -145,6 +148,9 @@ fn notes(rights: &BTreeSet<Right>, command: For) -> String {
             "# The port-forward goes to istiod, which is asked about its proxies; RBAC has no narrower right for that.\n\
              # `status` does without it: --skip PRX03,PRX11,PRX12,PRX13, here and in the command.\n",
         );
+    }
+    if matches!(command, For::Capture) {
+        notes.push_str("# With --logs it reads logs, too: kubectl asm rbac --for logs\n");
     }
     let elsewhere: Vec<_> = rights.iter().filter(|right| right.place == Where::Webhooks).collect();
     if !elsewhere.is_empty() {

@@ -38,10 +38,10 @@ pub struct StatusArgs {
 /// What its view needs besides the checks.
 pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
 
-/// All checks but those that look into one proxy, or read what only `conflicts` is worth reading for.
+/// All checks but those that look into one proxy or into logs, or read what only `conflicts` is worth reading for.
 #[must_use]
 pub fn is_of_status(check: &Check) -> bool {
-    !crate::checks::is_of_one_proxy(check) && !super::conflicts::is_only_here(check)
+    !crate::checks::is_by_command(check) && !super::conflicts::is_only_here(check)
 }
 
 /// Runs `status`.

@@ -79,6 +79,14 @@ impl ProgressLine {
         }
     }
 
+    /// Shows what is being done, where that has no parts to count.
+    pub fn say(&mut self, text: &str) {
+        if self.terminal && self.start.elapsed() > Duration::from_secs(1) {
+            self.shown = true;
+            message(&format!("\r\x1b[K{text}"));
+        }
+    }
+
     /// Removes the line.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod istiod;
 mod kubeconfig;
 mod list;
+mod log;
 mod proxy;
 mod request;
 pub mod split;
@@ -29,6 +30,7 @@ use tokio::sync::OnceCell;
 
 use crate::snapshot::{Fault, FaultKind, Need};
 pub use istiod::{IstiodReply, IstiodRequest, Life};
+pub use log::{LogRequest, LogSince, LogStream};
 
 /// How to connect: kubectl's flags, already parsed.
 #[derive(Clone, Debug, Default)]

@@ -44,15 +44,25 @@ pub(super) struct Call<'a> {
     accept: &'static str,
     body: Option<String>,
     need: Option<&'a Need>,
+    patient: bool,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn get(path: String, accept: &'static str, need: Option<&'a Need>) -> Self {
-        Self { method: Method::GET, path, accept, body: None, need }
+        Self { method: Method::GET, path, accept, body: None, need, patient: false }
     }
 
     pub(super) fn post(path: String, body: String, need: &'a Need) -> Self {
-        Self { method: Method::POST, path, accept: ACCEPT_JSON, body: Some(body), need: Some(need) }
+        Self { method: Method::POST, path, accept: ACCEPT_JSON, body: Some(body), need: Some(need), patient: false }
+    }
+
+    /// For an answer that may be silent for hours.
+    pub(super) fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
+    fn idle(&self, shared: &Shared) -> Option<Duration> {
+        if self.patient { None } else { shared.idle }
     }
 }
 
@@ -101,13 +111,13 @@ pub(super) async fn open<'a>(shared: &'a Shared, call: Call<'_>) -> Result<Optio
             continue;
         }
         if status == StatusCode::OK || status == StatusCode::CREATED {
-            return Incoming::new(shared, response).map(Some);
+            return Incoming::new(shared, response, call.idle(shared)).map(Some);
         }
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         // Only what a Status says about itself is used of an error's body, and only if it comes soon.
-        let text = match Incoming::new(shared, response) {
+        let text = match Incoming::new(shared, response, shared.idle) {
             Ok(incoming) => incoming.error_text().await,
             Err(_) => Vec::new(),
         };
@@ -146,7 +156,7 @@ async fn send(shared: &Shared, call: &Call<'_>) -> Result<Response<Body>, Failur
     let request =
         request.body(body).map_err(|_| plain(Fault::new(FaultKind::Malformed, "the request cannot be written")))?;
     shared.requests.fetch_add(1, Ordering::Relaxed);
-    let answer = limited(shared.idle, shared.client.send(request))
+    let answer = limited(call.idle(shared), shared.client.send(request))
         .await
         .map_err(|_| plain(silent(shared)))?
         .map_err(|error| Failure { reset: fault::is_reset(&error), fault: fault::from_kube(&error, &shared.info) })?;
@@ -189,6 +199,7 @@ type Raw = <Body as http_body::Body>::Data;
 /// A body on its way, decompressed piece by piece.
 pub(super) struct Incoming<'a> {
     shared: &'a Shared,
+    idle: Option<Duration>,
     body: Body,
     gunzip: Option<GzDecoder<Vec<u8>>>,
     raw: Raw,
@@ -197,7 +208,7 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    fn new(shared: &'a Shared, response: Response<Body>) -> Result<Self, Fault> {
+    fn new(shared: &'a Shared, response: Response<Body>, idle: Option<Duration>) -> Result<Self, Fault> {
         let gunzip = match response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
             None | Some(b"identity") => None,
             Some(b"gzip") => Some(GzDecoder::new(Vec::new())),
@@ -205,7 +216,7 @@ impl<'a> Incoming<'a> {
                 return Err(Fault::new(FaultKind::Malformed, "the answer is compressed in a way nobody asked for"));
             }
         };
-        Ok(Self { shared, body: response.into_body(), gunzip, raw: Raw::new(), piece: Vec::new(), ended: false })
+        Ok(Self { shared, idle, body: response.into_body(), gunzip, raw: Raw::new(), piece: Vec::new(), ended: false })
     }
 
     /// The next bytes; none at the regular end.
@@ -214,7 +225,7 @@ impl<'a> Incoming<'a> {
             // Given back first: the connection can use the room again for what comes next.
             self.raw = Raw::new();
             self.piece.clear();
-            let frame = limited(self.shared.idle, self.body.frame()).await.map_err(|_| silent(self.shared))?;
+            let frame = limited(self.idle, self.body.frame()).await.map_err(|_| silent(self.shared))?;
             let bytes = match frame {
                 Some(frame) => match frame.map_err(|error| fault::from_body(&error, &self.shared.info))?.into_data() {
                     Ok(bytes) => bytes,

@@ -8,6 +8,7 @@ pub mod control_plane;
 pub mod denial;
 pub mod injection;
 pub mod istiod;
+pub mod log;
 pub mod mesh_config;
 pub mod mtls;
 pub mod nack;

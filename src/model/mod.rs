@@ -9,6 +9,7 @@ pub mod controller;
 pub mod envoy;
 pub mod event;
 pub mod istio;
+pub mod log;
 pub mod meta;
 pub mod network_policy;
 pub mod node;

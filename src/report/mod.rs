@@ -3,6 +3,8 @@
 pub mod conflicts;
 pub mod document;
 mod inventory;
+pub mod logs;
+pub mod logs_view;
 pub mod proxy_config;
 pub mod proxy_config_view;
 pub mod proxy_diff;

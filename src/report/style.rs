@@ -56,6 +56,21 @@ impl Style {
         self.paint(text, Paint::new().bold())
     }
 
+    /// A name among others, so that the eye finds the same one again.
+    #[must_use]
+    pub fn hue(self, text: &str, index: usize) -> String {
+        let paint = Paint::new();
+        let paint = match index % 6 {
+            0 => paint.cyan(),
+            1 => paint.magenta(),
+            2 => paint.blue(),
+            3 => paint.yellow(),
+            4 => paint.green(),
+            _ => paint.bright_black(),
+        };
+        self.paint(text, paint)
+    }
+
     /// Text that says that something is well.
     #[must_use]
     pub fn good(self, text: &str) -> String {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap, wrap_after};
 use super::view::{InjectView, View, WorkloadView};
-use super::{ErrorDocument, OutcomeStatus, conflicts, inventory, proxy_config};
+use super::{ErrorDocument, OutcomeStatus, conflicts, inventory, logs, proxy_config};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
@@ -38,6 +38,11 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
         }
         View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, report.origin.kind, style, wide)),
         View::ProxyDiff(view) => out.push_str(&super::proxy_diff::render(view, style, wide)),
+        View::Logs(view) => {
+            out.push_str(&first_line(report, &logs::heading(view), style));
+            out.push('\n');
+            out.push_str(&logs::render(view, style, wide));
+        }
         View::Conflicts(view) => {
             out.push_str(&header(report, installed(&report.view), style));
             out.push('\n');
@@ -76,8 +81,8 @@ pub fn verdict_words(report: &Report) -> String {
         words.push(
             match (undone, summary.infos) {
                 (0, _) if !looked => "nothing to check",
-                // One proxy, and of it only what was asked for.
-                (0, _) if matches!(report.view, View::ProxyConfig(_)) => "nothing wrong found",
+                // One proxy, or some logs, and of them only what was asked for.
+                (0, _) if matches!(report.view, View::ProxyConfig(_) | View::Logs(_)) => "nothing wrong found",
                 (_, 0) if report.scope.checks_chosen => "nothing found with these checks",
                 _ if report.scope.checks_chosen => "nothing wrong found with these checks",
                 (0, _) if !absent => "all well",
@@ -105,7 +110,12 @@ fn installed(view: &View) -> Option<Vec<String>> {
             revisions.iter().map(|revision| version(revision).unwrap_or_else(|| revision.name.clone())).collect()
         }),
         View::Conflicts(view) => view.revisions.clone(),
-        View::Inject(_) | View::ProxyConfig(_) | View::ProxyStatus(_) | View::ProxyDiff(_) | View::None(_) => None,
+        View::Inject(_)
+        | View::ProxyConfig(_)
+        | View::ProxyStatus(_)
+        | View::ProxyDiff(_)
+        | View::Logs(_)
+        | View::None(_) => None,
     }
 }
 

@@ -22,6 +22,8 @@ pub enum View {
     ProxyDiff(super::proxy_diff_view::ProxyDiffView),
     /// `conflicts`.
     Conflicts(super::conflicts::ConflictsView),
+    /// `logs`.
+    Logs(super::logs_view::LogsView),
     /// Nothing, such as after an error.
     None(NoView),
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use fault::{Fault, FaultKind, Need};
 
 use crate::model::envoy::ProxyAnswers;
+use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
     MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
@@ -129,6 +130,8 @@ pub enum SourceId {
     Xds,
     /// What one proxy says about its own configuration: read by the command that is about one proxy, and by no other.
     ProxyAnswers,
+    /// Logs of istiod and of proxies, taken in: read by the command that is about logs, and by a capture that is asked to.
+    Logs,
     /// Services that carry Istio's component label, metadata only; so do the next seven.
     ComponentServices,
     /// ConfigMaps that carry it.
@@ -465,6 +468,8 @@ pub struct Snapshot {
     pub xds: Section<XdsRecord>,
     /// See [`SourceId::ProxyAnswers`].
     pub proxy_answers: Section<ProxyAnswers>,
+    /// See [`SourceId::Logs`].
+    pub logs: Section<ContainerLog>,
     /// See [`SourceId::ComponentServices`].
     pub component_services: Section<MetaOnly>,
     /// See [`SourceId::ComponentConfigMaps`].

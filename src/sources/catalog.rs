@@ -14,6 +14,7 @@ use super::{
 use crate::cluster::{Api, GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
 use crate::model::envoy::ProxyAnswers;
+use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
     Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
@@ -526,6 +527,15 @@ pub static SOURCES: &[Source] = &[
         proxy_answers,
         ProxyAnswers::decode,
         // A large configuration stands on several lines, in their order.
+        None
+    ),
+    source!(
+        Logs,
+        "pods/log",
+        Reach::ByCommand("it reads logs, which kubectl asm logs does, and capture with --logs"),
+        logs,
+        from_json::<ContainerLog>,
+        // A pod has several containers, and a container a log of before.
         None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),

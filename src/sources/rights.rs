@@ -48,10 +48,29 @@ pub fn rights(sources: &BTreeSet<SourceId>, scope: &Scope) -> BTreeSet<Right> {
 /// What asking one proxy needs: its pod, the pods of its workload, and its port.
 #[must_use]
 pub fn of_one_proxy(scope: &Scope) -> BTreeSet<Right> {
-    const NEEDS: [(&str, &str, &[&str]); 7] = [
-        ("", "pods", &["get", "list"]),
-        // See the source `xds` in the catalog.
-        ("", "pods/portforward", &["create", "get"]),
+    // See the source `xds` in the catalog.
+    of_pods(scope, &[("", "pods/portforward", &["create", "get"])], true)
+}
+
+/// What logs need: the pods of a workload, and their logs. Without names, those of the add-on's own namespaces besides.
+#[must_use]
+pub fn of_logs(scope: &Scope) -> BTreeSet<Right> {
+    const LOGS: &[Needed] = &[("", "pods/log", &["get"])];
+    let own = Scope { namespaces: Some([SYSTEM_NAMESPACE, INGRESS_NAMESPACE].map(str::to_owned).into()) };
+    let mut rights = of_pods(scope, LOGS, true);
+    if scope.namespaces.is_some() {
+        rights.extend(of_pods(&own, LOGS, false));
+    }
+    rights
+}
+
+/// Group, resource and verbs.
+type Needed = (&'static str, &'static str, &'static [&'static str]);
+
+/// Pods, something of theirs, and the workloads by which they may be named.
+fn of_pods(scope: &Scope, theirs: &[Needed], by_workload: bool) -> BTreeSet<Right> {
+    const PODS: &[Needed] = &[("", "pods", &["get", "list"])];
+    const WORKLOADS: &[Needed] = &[
         ("apps", "deployments", &["get"]),
         ("apps", "statefulsets", &["get"]),
         ("apps", "daemonsets", &["get"]),
@@ -62,8 +81,10 @@ pub fn of_one_proxy(scope: &Scope) -> BTreeSet<Right> {
         let api = Api { group, version: "v1", resource };
         places(Place::Scope, scope).into_iter().map(move |place| Right::new(verb, api, place, None))
     };
-    NEEDS
-        .iter()
+    let workloads = if by_workload { WORKLOADS } else { &[] };
+    [PODS, theirs, workloads]
+        .into_iter()
+        .flatten()
         .flat_map(|(group, resource, verbs)| verbs.iter().flat_map(|verb| right(*group, *resource, *verb)))
         .collect()
 }

@@ -93,6 +93,20 @@ impl Place {
         ran
     }
 
+    /// Starts a command that does not end by itself.
+    pub fn start(&self, args: &[&str]) -> tokio::process::Child {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_kubectl-asm"))
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
     /// A run that cannot do its job: exit code 2 in every format, one error with hints, no data in text formats.
     pub async fn refused(&self, args: &[&str]) -> Refusal {
         let plain = self.run(args).await;

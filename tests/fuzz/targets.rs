@@ -234,7 +234,7 @@ fn same_config_map(original: &Value, redacted: &Value) {
     assert_eq!(read(redacted), read(original));
 }
 
-fn is_odd(c: char) -> bool {
+pub(super) fn is_odd(c: char) -> bool {
     c.is_control() && c != '\n'
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

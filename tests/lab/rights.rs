@@ -13,7 +13,8 @@ pub struct Granted<'a> {
 }
 
 impl<'a> Granted<'a> {
-    fn by(lab: &'a Lab, args: &[&str]) -> Self {
+    /// What `rbac` prints with these arguments, given to the auditor.
+    pub fn by(lab: &'a Lab, args: &[&str]) -> Self {
         let mut command = vec!["rbac", "--to", "serviceaccount:audit:auditor", "-o", "json"];
         command.extend(args);
         let out = lab.plain(&command);

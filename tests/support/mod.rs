@@ -16,6 +16,9 @@ use kubectl_asm::engine::lens::{Lens, World};
 use kubectl_asm::engine::run::{Outcome, run};
 use kubectl_asm::engine::{Cause, Check, Finding, Severity};
 use kubectl_asm::facts::Facts;
+use kubectl_asm::mesh::log::line::saved;
+use kubectl_asm::mesh::log::{Digest, Keep};
+use kubectl_asm::model::log::ContainerLog;
 use kubectl_asm::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
 use kubectl_asm::sources::collect::End;
 use kubectl_asm::sources::{Request, SOURCES, Source};
@@ -185,6 +188,18 @@ fn recorded(object: &mut Value) {
     object["answers"] = answers.collect();
 }
 
+/// A log as it is read: a fixture has its text.
+fn taken_in(object: &mut Value) {
+    let Some(text) = object.as_object_mut().and_then(|object| object.remove("text")) else { return };
+    let log: ContainerLog = serde_json::from_value(object.clone()).unwrap();
+    let mut digest = Digest::new(log, Keep { lines: 20, bytes: 4096 });
+    for text in text.as_str().unwrap().lines() {
+        digest.line(&saved(text));
+    }
+    *object = serde_json::to_value(digest.finish()).unwrap();
+    object["kind"] = "ContainerLog".into();
+}
+
 /// Reads one fixture.
 pub fn fixture(path: &Path) -> Fixture {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
@@ -204,6 +219,7 @@ pub fn fixture(path: &Path) -> Fixture {
     }
     trust(&mut objects, &header.without);
     objects.values_mut().for_each(recorded);
+    objects.values_mut().for_each(taken_in);
     Fixture { name, folder, header, objects: objects.into_values().collect() }
 }
 
@@ -271,6 +287,7 @@ fn resource(kind: &str) -> &'static str {
         "CiliumClusterwideNetworkPolicy" => "ciliumclusterwidenetworkpolicies",
         "GatewayClass" => "gatewayclasses",
         "ProxyAnswers" => "proxyanswers",
+        "ContainerLog" => "containerlogs",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -346,9 +363,14 @@ fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
             }
-            // No API server has these: a command about one proxy puts them there.
-            if source.id == SourceId::ProxyAnswers {
-                for object in objects.iter().filter(|object| text(object, "/kind") == "ProxyAnswers") {
+            // No API server has these: commands about one proxy, or about logs, put them there.
+            let by_command = match source.id {
+                SourceId::ProxyAnswers => "ProxyAnswers",
+                SourceId::Logs => "ContainerLog",
+                _ => "",
+            };
+            if !by_command.is_empty() {
+                for object in objects.iter().filter(|object| text(object, "/kind") == by_command) {
                     collector.item(serde_json::to_string(object).unwrap().as_bytes());
                 }
             }

@@ -338,3 +338,17 @@ fn of_a_proxy_s_configuration_only_what_tables_show_stays() {
         assert!(written.contains(kept), "{kept} is missing: {written}");
     }
 }
+
+#[test]
+fn lines_of_logs_lose_secrets_wherever_they_stand() {
+    let mut log = json!({
+        "metadata": {"namespace": "shop", "name": "web-1"}, "container": "istio-proxy",
+        "groups": [{"id": "proxy-connect", "count": 3, "example": "Bearer abc.def x", "about": ["/a?b=c"]}],
+        "tail": ["GET /pay?card=4111 HTTP/1.1", "plain"],
+    });
+    redact(SourceId::Logs, &mut log);
+    assert_eq!(log["groups"][0]["example"], "Bearer […] x");
+    assert_eq!(log["groups"][0]["about"][0], "/a?[…]");
+    assert_eq!(log["tail"], json!(["GET /pay?[…] HTTP/1.1", "plain"]));
+    assert_eq!(log["metadata"]["name"], "web-1");
+}

@@ -41,7 +41,7 @@ pub(in crate::cli) fn choose(
 }
 
 /// What was asked for.
-struct Meant<'t> {
+pub(in crate::cli) struct Meant<'t> {
     namespace: Option<&'t str>,
     pods: Pods<'t>,
 }
@@ -55,7 +55,12 @@ enum Pods<'t> {
 }
 
 impl<'t> Meant<'t> {
-    fn new(snapshot: &Snapshot, target: Option<&'t str>, namespace: Option<&'t str>) -> Result<Self, ErrorDocument> {
+    /// Understands a target.
+    pub(in crate::cli) fn new(
+        snapshot: &Snapshot,
+        target: Option<&'t str>,
+        namespace: Option<&'t str>,
+    ) -> Result<Self, ErrorDocument> {
         let pods = match target.map(|target| (target.strip_prefix("pod/").unwrap_or(target), target.contains('/'))) {
             None => Pods::Any,
             Some((name, false)) => Pods::Named(name),
@@ -65,7 +70,8 @@ impl<'t> Meant<'t> {
         Ok(Self { namespace, pods })
     }
 
-    fn is(&self, place: &str, pod: &str) -> bool {
+    /// Whether a pod is meant.
+    pub(in crate::cli) fn is(&self, place: &str, pod: &str) -> bool {
         self.namespace.is_none_or(|namespace| namespace == place)
             && match &self.pods {
                 Pods::Any => true,

@@ -243,22 +243,38 @@ fn not_told(fault: &Fault, target: &PodPort) -> ErrorDocument {
     error
 }
 
-fn missing(message: String, hints: &[String]) -> ErrorDocument {
+pub(in crate::cli) fn missing(message: String, hints: &[String]) -> ErrorDocument {
     ErrorDocument { kind: "target".to_owned(), message, hints: hints.to_vec() }
+}
+
+/// The pods that are meant: the one of that name, or a workload's. None when there is no such pod.
+pub(in crate::cli) async fn pods(
+    cluster: &Cluster,
+    target: &str,
+    namespace: &str,
+    fixed: bool,
+) -> Result<Vec<Pod>, ErrorDocument> {
+    let name = match target.contains('/') {
+        false => target.to_owned(),
+        true => {
+            let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
+            if kind != "Pod" {
+                return of_workload(cluster, target, &kind, &name, (namespace, fixed)).await;
+            }
+            name
+        }
+    };
+    // Names of pods may contain dots, so the whole word is tried first.
+    let mut found = pod(cluster, namespace, &name).await?;
+    if let (None, false, Some((name, other))) = (&found, fixed, name.rsplit_once('.')) {
+        found = pod(cluster, other, name).await?;
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The pod that is meant: by its name, or one of a workload's that runs.
 async fn find(cluster: &Cluster, target: &str, namespace: &str, fixed: bool) -> Result<Pod, ErrorDocument> {
-    let pods = if target.contains('/') {
-        of_workload(cluster, target, namespace, fixed).await?
-    } else {
-        // Names of pods may contain dots, so the whole word is tried first.
-        let mut found = pod(cluster, namespace, target).await?;
-        if let (None, false, Some((name, other))) = (&found, fixed, target.rsplit_once('.')) {
-            found = pod(cluster, other, name).await?;
-        }
-        found.into_iter().collect()
-    };
+    let pods = pods(cluster, target, namespace, fixed).await?;
     let Some(first) = pods.first() else {
         let hints = ["which pods are there?".to_owned(), format!("   kubectl get pods -n {namespace}")];
         return Err(missing(format!("there is no pod {} in namespace {namespace}", printable(target)), &hints));
@@ -277,7 +293,7 @@ async fn find(cluster: &Cluster, target: &str, namespace: &str, fixed: bool) -> 
     Err(missing(format!("pod {name} in {place} does not run"), &hints))
 }
 
-async fn pod(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<Pod>, ErrorDocument> {
+pub(in crate::cli) async fn pod(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<Pod>, ErrorDocument> {
     let body = get(cluster, PODS, namespace, name).await?;
     body.map(|body| decode(&body)).transpose()
 }
@@ -294,7 +310,7 @@ fn decode<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ErrorDocument> {
     })
 }
 
-struct Pods(Vec<Pod>);
+pub(in crate::cli) struct Pods(pub Vec<Pod>);
 
 impl ListSink for Pods {
     fn item(&mut self, bytes: &[u8]) {
@@ -307,10 +323,14 @@ impl ListSink for Pods {
 }
 
 /// Pods that a workload selects, by name.
-async fn of_workload(cluster: &Cluster, target: &str, namespace: &str, fixed: bool) -> Result<Vec<Pod>, ErrorDocument> {
-    let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
-    let (group, resource) = match kind.as_str() {
-        "Pod" => return Box::pin(by_name(cluster, &name, namespace, fixed)).await,
+async fn of_workload(
+    cluster: &Cluster,
+    target: &str,
+    kind: &str,
+    name: &str,
+    (namespace, fixed): (&str, bool),
+) -> Result<Vec<Pod>, ErrorDocument> {
+    let (group, resource) = match kind {
         "Deployment" => ("apps", "deployments"),
         "StatefulSet" => ("apps", "statefulsets"),
         "DaemonSet" => ("apps", "daemonsets"),
@@ -330,7 +350,7 @@ async fn of_workload(cluster: &Cluster, target: &str, namespace: &str, fixed: bo
     }
     let api = Api { group, version: "v1", resource };
     let mut place = namespace.to_owned();
-    let mut body = get(cluster, api, namespace, &name).await?;
+    let mut body = get(cluster, api, namespace, name).await?;
     if let (None, false, Some((bare, other))) = (&body, fixed, name.rsplit_once('.')) {
         body = get(cluster, api, other, bare).await?;
         other.clone_into(&mut place);
@@ -351,10 +371,6 @@ async fn of_workload(cluster: &Cluster, target: &str, namespace: &str, fixed: bo
     cluster.list(&request, &mut pods).await.map_err(|fault| ErrorDocument::of_fault(&fault))?;
     pods.0.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     Ok(pods.0)
-}
-
-async fn by_name(cluster: &Cluster, name: &str, namespace: &str, fixed: bool) -> Result<Vec<Pod>, ErrorDocument> {
-    find(cluster, name, namespace, fixed).await.map(|pod| vec![pod])
 }
 
 /// A selector as the API server takes it in a query.

@@ -5,8 +5,8 @@ mod file;
 mod live;
 mod view;
 
-pub(super) use bundle::choose;
-pub(super) use live::{Recorded, record};
+pub(super) use bundle::{Meant, choose};
+pub(super) use live::{Pods, Recorded, missing, pod, pods, record};
 
 use std::path::PathBuf;
 

@@ -1,0 +1,112 @@
+//! What was read, as a view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::engine::Severity;
+use crate::mesh::log::known::rank;
+use crate::mesh::log::{known, weight};
+use crate::model::log::ContainerLog;
+use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
+
+/// Things a message names that are shown.
+const ABOUT: usize = 5;
+
+/// The view of some logs.
+pub(super) fn view(logs: &[ContainerLog]) -> LogsView {
+    LogsView {
+        lines: logs.iter().map(|log| log.lines).sum(),
+        requests: logs.iter().map(|log| log.requests).sum(),
+        failed_requests: logs.iter().map(|log| log.failed_requests).sum(),
+        logs: logs.iter().map(log_view).collect(),
+        messages: messages(logs),
+    }
+}
+
+fn text(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+fn log_view(log: &ContainerLog) -> LogView {
+    LogView {
+        namespace: log.metadata.namespace.clone(),
+        pod: log.metadata.name.clone(),
+        container: log.container.clone(),
+        part: log.part.word().to_owned(),
+        previous: log.previous.as_ref().map(|end| PreviousView {
+            exit_code: end.exit_code,
+            reason: end.reason.clone(),
+            finished_at: text(end.finished_at),
+        }),
+        lines: log.lines,
+        older_left_out: log.older_left_out,
+        cut: log.cut,
+        first: text(log.first),
+        last: text(log.last),
+        envoy: log.readiness.as_ref().map(|said| EnvoyView {
+            ready: said.ready,
+            reason: (!said.ready).then(|| said.reason.clone()),
+            since: text(said.since),
+        }),
+    }
+}
+
+/// A message, with its first and last time and its pods.
+type Gathered = (MessageView, Option<Timestamp>, Option<Timestamp>, BTreeSet<String>);
+
+/// The same message of several logs is one.
+fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
+    let mut all: BTreeMap<&str, Gathered> = BTreeMap::new();
+    for log in logs {
+        for group in &log.groups {
+            // A newer version of this tool may have written a bundle with messages that this one does not know.
+            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.as_str(), ""), |known| {
+                (weight(known, group, log), known.meaning, known.code)
+            });
+            let (view, first, last, pods) = all.entry(group.id.as_str()).or_insert_with(|| {
+                let view = MessageView {
+                    id: group.id.clone(),
+                    severity,
+                    meaning: meaning.to_owned(),
+                    code: (!code.is_empty()).then(|| code.to_owned()),
+                    count: 0,
+                    first: None,
+                    last: None,
+                    pods: Vec::new(),
+                    about: Vec::new(),
+                    example: group.example.clone(),
+                };
+                (view, None, None, BTreeSet::new())
+            });
+            view.severity = view.severity.max(severity);
+            view.count += group.count;
+            *first = [*first, group.first].into_iter().flatten().min();
+            if group.last >= *last {
+                *last = group.last;
+                view.example.clone_from(&group.example);
+            }
+            for about in &group.about {
+                if view.about.len() < ABOUT && !view.about.contains(about) {
+                    view.about.push(about.clone());
+                }
+            }
+            if !log.metadata.name.is_empty() {
+                pods.insert(format!("{}.{}", log.metadata.name, log.metadata.namespace));
+            }
+        }
+    }
+    let mut list: Vec<MessageView> = all
+        .into_values()
+        .map(|(view, first, last, pods)| MessageView {
+            first: text(first),
+            last: text(last),
+            pods: pods.into_iter().collect(),
+            ..view
+        })
+        .collect();
+    list.sort_by(|a, b| {
+        b.severity.cmp(&a.severity).then(b.count.cmp(&a.count)).then_with(|| rank(&a.id).cmp(&rank(&b.id)))
+    });
+    list
+}
