@@ -37,7 +37,7 @@ pub struct CaptureArgs {
     /// Also keep the configuration of this proxy: POD, POD.NAMESPACE or TYPE/NAME (repeatable)
     #[arg(long, value_name = "POD")]
     proxy: Vec<String>,
-    /// Also keep logs of istiod, of gateways and of proxies that do not work: known messages and the last lines
+    /// Also keep logs of istiod, of gateways, of proxies that do not work and of --proxy: known messages and the last lines
     #[arg(long)]
     logs: bool,
     /// Time for the whole run
@@ -63,6 +63,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
     let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
     let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
         let begin = Instant::now();
+        let mut named = Vec::new();
         if !args.proxy.is_empty() {
             let namespace = match args.scope.namespace.as_slice() {
                 [only] => only,
@@ -72,10 +73,11 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
             let left = left.saturating_sub(begin.elapsed());
             proxy_diff::record(cluster, &gathered.snapshot, &mut recorded, left).await;
             gathered.put(SourceId::ProxyAnswers, &recorded.lines, recorded.faults);
+            named = recorded.pods;
         }
         if args.logs {
             let left = left.saturating_sub(begin.elapsed());
-            let (lines, faults) = logs::record(cluster, &gathered.snapshot, left).await;
+            let (lines, faults) = logs::record(cluster, &gathered.snapshot, &named, left).await;
             gathered.put(SourceId::Logs, &lines, faults);
         }
         Ok(())

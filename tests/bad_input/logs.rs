@@ -360,8 +360,8 @@ fn memory_does_not_grow_with_the_log() {
     let output = child.wait_with_output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["view"]["failedRequests"], 105_000);
-    // The lines alone would be 18 MB.
-    assert!(after - before < 4096, "{before} kB became {after} kB");
+    // The lines alone would be 18 MB. The kernel counts in steps, so a peak may even look smaller than it was.
+    assert!(after.saturating_sub(before) < 4096, "{before} kB became {after} kB");
 }
 
 #[tokio::test]

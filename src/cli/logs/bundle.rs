@@ -57,7 +57,7 @@ pub(super) fn logs(
     let found: Vec<ContainerLog> = section.items.into_iter().filter(is_meant).collect();
     if found.is_empty() {
         let what = args.target.as_deref().map_or_else(|| args.what.map_or("proxy", What::word).to_owned(), printable);
-        let hint = "capture --logs keeps those of istiod, of gateways, and of proxies that do not work";
+        let hint = "capture --logs keeps those of istiod, of gateways, of proxies that do not work, and of those that --proxy names";
         return Err(wrong(format!("this bundle holds no log of {what}"), &[hint]));
     }
     // Logs that nobody asked about are none of this answer's gaps.

@@ -1,4 +1,4 @@
-//! Logs for a bundle: of istiods, of gateways, and of proxies that do not work.
+//! Logs for a bundle: of istiods, of gateways, of proxies that do not work, and of those that were named.
 
 use std::time::Duration;
 
@@ -24,14 +24,16 @@ const KEEP: Keep = Keep { lines: 500, bytes: 128 << 10 };
 /// Logs in a bundle: with as much of each that is 6 MiB.
 const MOST: usize = 48;
 
-/// Reads what is worth keeping; the lines of the section, and what could not be read.
+/// Reads what is worth keeping; the lines of the section, and what could not be read. `named` are namespaces and names of
+/// pods whose proxies were asked for.
 pub(in crate::cli) async fn record(
     cluster: &Cluster,
     snapshot: &Snapshot,
+    named: &[(String, String)],
     left: Duration,
 ) -> (Vec<Vec<u8>>, Vec<Fault>) {
     let now = snapshot.origin.captured_at.or_else(|| cluster.server_date()).unwrap_or_else(Timestamp::now);
-    let mut targets = targets(snapshot, now);
+    let mut targets = targets(snapshot, named, now);
     if targets.len() > MOST {
         ui::message(&format!("note: of {} logs that are worth keeping, {MOST} are kept\n", targets.len()));
         targets.truncate(MOST);
@@ -45,24 +47,28 @@ pub(in crate::cli) async fn record(
     (lines, outcome.faults)
 }
 
-/// The control plane first, then gateways, then what does not work.
-fn targets(snapshot: &Snapshot, now: Timestamp) -> Vec<Target> {
+/// What was named first, then the control plane, gateways, and what does not work.
+fn targets(snapshot: &Snapshot, named: &[(String, String)], now: Timestamp) -> Vec<Target> {
     let of = |pod: &Pod, part| of_pod(pod, part, |pod, part| choose(pod, part, None, Want::Auto, now));
     let is_istiod =
         |pod: &&Pod| pod.metadata.namespace == SYSTEM_NAMESPACE && pod.metadata.label("app") == Some("istiod");
     let system = snapshot.system_pods.items().unwrap_or_default().iter().filter(is_istiod);
-    let mut all: Vec<Target> = system.flat_map(|pod| of(pod, LogPart::Istiod)).collect();
-    let (mut gateways, mut broken) = (Vec::new(), Vec::new());
+    let control_plane: Vec<Target> = system.flat_map(|pod| of(pod, LogPart::Istiod)).collect();
+    let (mut all, mut gateways, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for pod in snapshot.pods.items().unwrap_or_default() {
         let Some(found) = proxy::of_pod(pod) else { continue };
         let is_gateway = matches!(found.kind, ProxyKind::Gateway | ProxyKind::ManagedGateway)
             || pod.metadata.namespace == INGRESS_NAMESPACE;
-        if is_gateway {
+        let metadata = &pod.metadata;
+        if named.iter().any(|(namespace, name)| *namespace == metadata.namespace && *name == metadata.name) {
+            all.extend(of(pod, if is_gateway { LogPart::Gateway } else { LogPart::Proxy }));
+        } else if is_gateway {
             gateways.extend(of(pod, LogPart::Gateway));
         } else if proxy_state::trouble(pod, now).is_some() || waits_for_init(pod) {
             broken.extend(of(pod, LogPart::Proxy));
         }
     }
+    all.extend(control_plane);
     all.extend(gateways);
     all.extend(broken);
     all
