@@ -11,7 +11,8 @@
 //! ````
 //!
 //! `demo` is the bundle inside the plugin, every other name a file of `tests/bundles`, or with an extension a file of
-//! `tests/bundles` that the command itself names. `printed from demo, 12 lines` shows only the first ones. After a change
+//! `tests/bundles` that the command itself names. `printed from demo, 12 lines` shows
+//! only the first ones, `last 12 lines` the others. After a change
 //! of what is printed, `PAGES=write cargo test --test pages` writes the blocks anew; look at the difference before it is
 //! committed.
 #![allow(clippy::unwrap_used, clippy::panic)] // reason: tests fail loudly
@@ -23,10 +24,29 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What a page shows of an output.
+#[derive(Clone, Copy)]
+enum Part {
+    All,
+    First(usize),
+    Last(usize),
+}
+
+impl Part {
+    fn parse(words: &str) -> Self {
+        let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{words} is no number of lines"));
+        match words.split(' ').collect::<Vec<_>>().as_slice() {
+            ["last", count, "lines"] => Self::Last(number(count)),
+            [count, "lines"] => Self::First(number(count)),
+            _ => panic!("{words} is no part of an output"),
+        }
+    }
+}
+
 /// A fenced block.
 struct Block<'p> {
     /// The bundle and how many lines, where it is output.
-    printed_from: Option<(&'p str, Option<usize>)>,
+    printed_from: Option<(&'p str, Part)>,
     /// The word after the fence.
     language: &'p str,
     /// Lines of the page, from the one after the fence to the one before its end.
@@ -42,8 +62,8 @@ fn blocks<'p>(lines: &[&'p str]) -> Vec<Block<'p>> {
             let before = at.checked_sub(1).map_or("", |before| lines[before]);
             let comment = before.strip_prefix("<!-- printed from ").and_then(|rest| rest.strip_suffix(" -->"));
             let printed_from = comment.map(|words| match words.split_once(", ") {
-                Some((bundle, count)) => (bundle, Some(count.split(' ').next().unwrap().parse().unwrap())),
-                None => (words, None),
+                Some((bundle, part)) => (bundle, Part::parse(part)),
+                None => (words, Part::All),
             });
             blocks.push(Block { printed_from, language, lines: at + 1..at + 1 + length });
             at += length + 1;
@@ -95,7 +115,7 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-fn printed(bundle: &str, count: Option<usize>, command: &str) -> String {
+fn printed(bundle: &str, part: Part, command: &str) -> String {
     let mut words = words(command);
     assert_eq!(words[..2], ["kubectl", "asm"], "{command}");
     words.drain(..2);
@@ -114,13 +134,11 @@ fn printed(bundle: &str, count: Option<usize>, command: &str) -> String {
     let code = output.status.code();
     assert!(!matches!(code, None | Some(2)), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    let all = text.trim_end_matches('\n').lines().count();
-    match count {
-        Some(count) if count < all => {
-            let first: Vec<&str> = text.lines().take(count).collect();
-            format!("{}\n…\n", first.join("\n").trim_end())
-        }
-        _ => format!("{}\n", text.trim_end_matches('\n')),
+    let lines: Vec<&str> = text.trim_end_matches('\n').lines().collect();
+    match part {
+        Part::First(count) if count < lines.len() => format!("{}\n…\n", lines[..count].join("\n").trim_end()),
+        Part::Last(count) if count < lines.len() => format!("…\n{}\n", lines[lines.len() - count..].join("\n")),
+        _ => format!("{}\n", lines.join("\n")),
     }
 }
 
@@ -148,11 +166,11 @@ fn output_in_the_pages_is_what_is_printed() {
         let mut new = String::new();
         let mut from = 0;
         for block in blocks(&lines) {
-            let Some((bundle, count)) = block.printed_from else { continue };
+            let Some((bundle, part)) = block.printed_from else { continue };
             shown += 1;
             let command = lines[block.lines.start];
             let bare = command.strip_prefix("$ ").unwrap_or_else(|| panic!("{}: {command} is no command", name(&page)));
-            let output = printed(bundle, count, bare);
+            let output = printed(bundle, part, bare);
             let current: String =
                 lines[block.lines.start + 1..block.lines.end].iter().map(|line| format!("{line}\n")).collect();
             if current != output {
