@@ -96,7 +96,7 @@ The access log of a proxy has requests that Envoy could not pass on: the other s
 `delayed connect error: 111` means that the connection was refused. In a line whose cluster begins with `inbound`, the proxy is well and nothing listens on that port of its own application: a wrong `targetPort`, an application that listens only on 127.0.0.1, or one that has not started. In a line whose cluster begins with `outbound`, the other pod refused it. Access logs are off in the add-on until a Telemetry resource or the shared mesh configuration turns them on.
 
 ## How we know
-Lines in Istio's text format and in its JSON format are taken apart. Errors that the application itself gave (`via_upstream`), callers that went away, and refusals by a policy are counted and are no finding.
+Lines in Istio's text format and in its JSON format are taken apart. Errors that came from the other end (`via_upstream`: from the application, or from the other pod's proxy), callers that went away, and refusals by a policy are counted and are no finding.
 
 ## What to do
 Look at the end that the finding names. A few such lines while pods start or end are usual; what goes on is a fault.

@@ -211,7 +211,8 @@ pub fn classify(access: &Access<'_>) -> Option<(&'static Known, String)> {
         }
     }
     if access.code >= 500 && details == "via_upstream" {
-        return message("access-answered", access.destination());
+        let id = if access.is_inbound() { "access-answered" } else { "access-passed-on" };
+        return message(id, access.destination());
     }
     None
 }
@@ -336,6 +337,12 @@ pub(super) static MESSAGES: &[Known] = &[
         ..ACCESS
     },
     Known { id: "access-answered", meaning: "the application itself answered with an error of 500 or more", ..QUIET },
+    // The error may be that of the other pod's proxy: from here they look the same.
+    Known {
+        id: "access-passed-on",
+        meaning: "an error of 500 or more came from the other end, whose own log tells whether its application or its proxy gave it",
+        ..QUIET
+    },
     flag!("NR", "no route fits the host and path that were asked for", &[ROUTES]),
     flag!("NC", "the route leads to a subset or host that the proxy does not have", &[ROUTES, CLUSTERS]),
     flag!("UH", "there is no healthy endpoint to send to"),
@@ -450,7 +457,8 @@ mod tests {
             ("403", "-", "rbac_access_denied_matched_policy[none]", "-", cluster, Some("access-policy")),
             ("502", "-", "direct_response", "-", "BlackHoleCluster", Some("access-unknown-host")),
             ("0", "NR", "filter_chain_not_found", "-", "-", Some("access-no-chain")),
-            ("503", "-", "via_upstream", "-", cluster, Some("access-answered")),
+            ("503", "-", "via_upstream", "-", cluster, Some("access-passed-on")),
+            ("503", "-", "via_upstream", "-", "inbound|8080||", Some("access-answered")),
             ("0", "DC", "downstream_remote_disconnect", "-", cluster, Some("access-flag-DC")),
             ("200", "-", "via_upstream", "-", cluster, None),
         ] {
