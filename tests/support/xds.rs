@@ -120,7 +120,7 @@ pub fn reply(objects: &[Value], request: &IstiodRequest, now: Timestamp, disconn
     }
 }
 
-/// Kind of a document about what an istiod counts: `text` stands behind what every istiod counts, `asked: failed` is as
+/// Kind of a document about what an istiod counts: `counts` stands in front of what every istiod counts, `asked: failed` is as
 /// above.
 pub const METRICS: &str = "MetricsAnswer";
 
@@ -131,7 +131,7 @@ pub fn metrics(objects: &[Value], request: &IstiodRequest, now: Timestamp) -> me
     let document = objects
         .iter()
         .find(|object| text(object, "/kind") == METRICS && text(object, "/metadata/name") == pod.as_str());
-    let said = document.map_or("", |document| text(document, "/text"));
+    let said = document.map_or("", |document| text(document, "/counts"));
     let usual = [
         ("process_start_time_seconds", format!("{}", now.as_second() - 5 * 86_400)),
         ("sidecar_injection_requests_total", "12".to_owned()),
