@@ -283,6 +283,20 @@ async fn read(
         let is_known = |fault: &Fault| part.end.faults.iter().any(|f| f.need.is_some() && f.need == fault.need);
         part.end.faults.extend(answer.fault.filter(|fault| !is_known(fault)));
     }
+    let metrics = requests.first.iter().filter_map(|request| match request {
+        Request::Metrics(request) => Some(async move {
+            let left = end.saturating_duration_since(Instant::now());
+            (request, cluster.istiod_metrics(request, left).await)
+        }),
+        _ => None,
+    });
+    for (request, reply) in futures::future::join_all(metrics).await {
+        let answer = crate::sources::metrics::line(request, reply);
+        take(&mut part, &answer.line);
+        served += 1;
+        let is_known = |fault: &Fault| part.end.faults.iter().any(|f| f.need.is_some() && f.need == fault.need);
+        part.end.faults.extend(answer.fault.filter(|fault| !is_known(fault)));
+    }
     for request in requests.first {
         one(cluster, &mut part, &request, &mut served, &mut not_served).await;
     }
@@ -348,7 +362,7 @@ async fn one(cluster: &Cluster, part: &mut Part, request: &Request, served: &mut
             }
         },
         // Asked before, all at once.
-        Request::Istiod(_) => {}
+        Request::Istiod(_) | Request::Metrics(_) => {}
         Request::Raw(path) => match cluster.get_raw(path).await {
             Err(fault) => part.end.faults.push(fault),
             Ok(None) => *not_served += 1,

@@ -2,6 +2,7 @@
 //!
 //! Gather, freeze, check, render: see `docs/design.md`.
 
+pub mod az;
 pub mod bundle;
 pub mod checks;
 pub mod cli;

@@ -8,6 +8,8 @@
 
 #[path = "bad_input/api.rs"]
 mod api;
+#[path = "bad_input/azure.rs"]
+mod azure;
 #[path = "bad_input/bundles.rs"]
 mod bundles;
 mod cluster_support;
@@ -15,6 +17,8 @@ mod cluster_support;
 mod kubeconfigs;
 #[path = "bad_input/logs.rs"]
 mod logs;
+#[path = "bad_input/metrics.rs"]
+mod metrics;
 #[path = "bad_input/network.rs"]
 mod network;
 #[path = "bad_input/objects.rs"]

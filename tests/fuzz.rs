@@ -12,6 +12,8 @@
 //! `target/tmp`; together with the repair it goes into `tests/fuzz/corpus/TARGET/`, all files of which are played first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // reason: tests fail loudly
 
+#[path = "fuzz/azure.rs"]
+mod azure;
 #[path = "fuzz/engine.rs"]
 mod engine;
 #[path = "fuzz/logs.rs"]
@@ -51,4 +53,7 @@ targets! {
     proxies::xds: 300,
     proxies::envoy: 400,
     logs::log: 1500,
+    azure::azure: 1500,
+    azure::az_log: 600,
+    azure::metrics: 400,
 }

@@ -4,6 +4,8 @@
 //! `cargo test --test lab`. Plain `cargo test` leaves this target out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "lab/azure.rs"]
+mod azure;
 #[path = "lab/cluster.rs"]
 mod cluster;
 #[path = "lab/conflicts.rs"]
@@ -277,7 +279,18 @@ fn printed_roles_are_enough_and_minimal() {
     rights::enough_and_minimal(&["status", "-n", "audit"], &["-n", "audit"]);
     rights::enough_and_minimal(&["proxy-status"], &["--for", "proxy-status"]);
     rights::enough_and_minimal(&["conflicts"], &["--for", "conflicts"]);
+    rights::enough_and_minimal(&["metrics"], &["--for", "metrics"]);
     rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
+}
+
+#[test]
+fn azure_profile_against_the_cluster() {
+    azure::the_profile_against_the_cluster();
+}
+
+#[test]
+fn metrics_of_istiods() {
+    azure::what_istiods_count();
 }
 
 #[test]

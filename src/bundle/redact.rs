@@ -10,10 +10,13 @@ mod istio;
 #[cfg(test)]
 mod tests;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::mesh::log::secrets;
 use crate::model::pod::KEPT_ENV;
+use crate::model::{AzureRecord, IstiodMetrics};
 use crate::snapshot::SourceId;
 
 /// Annotations whose keys contain one of these are kept; the rest can hold anything, `last-applied-configuration` a
@@ -63,6 +66,8 @@ pub fn redact(id: SourceId, value: &mut Value) {
         SourceId::Xds => istio::xds(object),
         SourceId::ProxyAnswers => return envoy::line(object),
         SourceId::Logs => log(object),
+        SourceId::Azure => return rewritten::<AzureRecord>(value),
+        SourceId::IstiodMetrics => return rewritten::<IstiodMetrics>(value),
         _ => {}
     }
     object.remove("stringData");
@@ -81,6 +86,12 @@ fn log(value: &mut Map<String, Value>) {
         }
     }
     value.values_mut().for_each(text);
+}
+
+/// Of what is a record of our own only the fields that are decoded stay.
+fn rewritten<T: DeserializeOwned + Serialize>(value: &mut Value) {
+    let known = serde_json::from_value::<T>(value.take());
+    *value = known.ok().and_then(|record| serde_json::to_value(record).ok()).unwrap_or_default();
 }
 
 /// Of a node its pool, versions and health stay; its addresses and the list of all images on it go.

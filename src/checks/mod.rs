@@ -1,6 +1,7 @@
 //! The registry. An area file holds its checks: a static record, a pure function and its page, side by side.
 
 mod admission;
+mod azure;
 mod capacity;
 mod certificates;
 mod cni;
@@ -12,6 +13,7 @@ mod gatekeepers;
 mod handover;
 mod ingress;
 mod injection;
+mod istiod_metrics;
 mod istiod_start;
 mod istiods;
 mod leftovers;
@@ -65,6 +67,18 @@ pub fn is_of_logs(check: &Check) -> bool {
     check.inputs.contains(&SourceId::Logs)
 }
 
+/// Whether a check asks Azure, which only commands do that are told to.
+#[must_use]
+pub fn is_of_azure(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::Azure)
+}
+
+/// Whether a check looks at what istiods count, which only the command does that shows it.
+#[must_use]
+pub fn is_of_istiod_metrics(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::IstiodMetrics)
+}
+
 /// Codes that existed once; they are never used again.
 pub const RETIRED: &[&str] = &[];
 
@@ -72,6 +86,7 @@ pub const RETIRED: &[&str] = &[];
 pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
+        azure::CHECKS,
         control_plane::CHECKS,
         istiod_start::CHECKS,
         istiods::CHECKS,
@@ -106,6 +121,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         capacity::CHECKS,
         telemetry::CHECKS,
         logs::CHECKS,
+        istiod_metrics::CHECKS,
         revision::CHECKS,
         compatibility::CHECKS,
     ]
@@ -122,6 +138,11 @@ pub fn by_code(code: &str) -> Option<&'static Check> {
 
 /// Causes before consequences: the first row that fits wins.
 pub const CAUSES: &[Cause] = &[
+    // A change of the cluster that failed, or is under way, leaves the mesh in between.
+    Cause { cause: "AZ02", effect: "AZ03", by: KeyKind::Object },
+    Cause { cause: "AZ02", effect: "ENV04", by: KeyKind::Object },
+    // What keeps AKS from installing the mesh is told by what there is of it.
+    Cause { cause: "ENV04", effect: "AZ03", by: KeyKind::Object },
     // What keeps istiod from starting or staying: none is left, or only one.
     Cause { cause: "CP11", effect: "CP01", by: KeyKind::Revision },
     Cause { cause: "CA05", effect: "CP05", by: KeyKind::Revision },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::azure::AzArgs;
 use super::exit::Exit;
 use super::session::{self, DefaultScope};
 use super::ui;
@@ -26,7 +27,7 @@ use crate::sources::{SOURCES, Source};
 /// headers, bodies or keys.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture incident.tar.gz -n shop --proxy deploy/cart\n  kubectl asm capture incident.tar.gz --logs\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
+    after_help = "Examples:\n  kubectl asm capture\n  kubectl asm capture incident.tar.gz -n shop\n  kubectl asm capture incident.tar.gz -n shop --proxy deploy/cart\n  kubectl asm capture incident.tar.gz --logs\n  kubectl asm capture --az                    # what Azure says about the cluster, too\n  kubectl asm capture - | ssh jump 'cat >bundle.tar.gz'\n  kubectl asm status --from incident.tar.gz"
 )]
 pub struct CaptureArgs {
     /// File to write; default: kubectl-asm-CONTEXT-TIME.tar.gz; `-` is stdout
@@ -40,6 +41,8 @@ pub struct CaptureArgs {
     /// Also keep logs of istiod, of gateways, of proxies that do not work and of --proxy: known messages and the last lines
     #[arg(long)]
     logs: bool,
+    #[command(flatten)]
+    azure: AzArgs,
     /// Time for the whole run
     #[arg(long, value_name = "TIME", default_value = "60")]
     timeout: u64,
@@ -61,6 +64,9 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         now: None,
     };
     let sources: BTreeSet<_> = SOURCES.iter().map(|source| source.id).collect();
+    if let Some(message) = args.azure.refuse(None) {
+        return session::refuse(&report, message, "kubectl asm capture --az -g rg-prod -c prod-weu");
+    }
     let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
         let begin = Instant::now();
         let mut named = Vec::new();
@@ -80,7 +86,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
             let (lines, faults) = logs::record(cluster, &gathered.snapshot, &named, left).await;
             gathered.put(SourceId::Logs, &lines, faults);
         }
-        Ok(())
+        args.azure.add(cluster, gathered, left.saturating_sub(begin.elapsed())).await
     };
     let gathered = match session::live_and(connection, &args.scope, &report, DefaultScope::All, sources, true, also) {
         Ok(gathered) => gathered,

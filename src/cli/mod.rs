@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod args;
+mod azure;
 mod capture;
 mod conflicts;
 mod exit;
@@ -9,6 +10,7 @@ mod generate;
 mod inject_check;
 mod logs;
 mod manifest;
+mod metrics;
 mod proxy_config;
 mod proxy_diff;
 mod proxy_status;
@@ -31,7 +33,7 @@ pub use exit::Exit;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm proxy-config all deploy/cart what one proxy was told, and what is wrong with it\n  kubectl asm logs gateway                 logs by time, and what their messages mean\n  kubectl asm capture                      a redacted bundle to mail or keep"
+    after_help = "Exit codes:\n  0  nothing at or above --fail-on (default: error)\n  1  findings\n  2  wrong usage, or the tool could not do its job\n  3  no finding, but some checks could not be done (--allow-gaps: 0)\n  4  the add-on is not installed here\n  130  interrupted, after printing what is known\n\nExamples:\n  kubectl asm status                       the whole cluster\n  kubectl asm status --from demo           the same on a built-in example, without a cluster\n  kubectl asm inject-check -n shop         why workloads have a sidecar, or not\n  kubectl asm proxy-status                 which proxies lack what istiod sent them\n  kubectl asm proxy-config all deploy/cart what one proxy was told, and what is wrong with it\n  kubectl asm logs gateway                 logs by time, and what their messages mean\n  kubectl asm metrics                      what istiods count, and whether anybody collects it\n  kubectl asm azure                        what Azure says about the cluster\n  kubectl asm capture                      a redacted bundle to mail or keep"
 )]
 struct Cli {
     #[command(flatten)]
@@ -49,6 +51,8 @@ enum Command {
     ProxyStatus(proxy_status::ProxyStatusArgs),
     Conflicts(conflicts::ConflictsArgs),
     Logs(logs::LogsArgs),
+    Azure(azure::AzureArgs),
+    Metrics(metrics::MetricsArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -103,6 +107,8 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::ProxyStatus(args) => proxy_status::run(connection, &args),
         Command::Conflicts(args) => conflicts::run(connection, &args),
         Command::Logs(args) => logs::run(connection, &args),
+        Command::Azure(args) => azure::run(connection, &args),
+        Command::Metrics(args) => metrics::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

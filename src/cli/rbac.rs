@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{conflicts, inject_check, proxy_status, session, status, ui};
+use super::{azure, conflicts, inject_check, metrics, proxy_status, session, status, ui};
 use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
@@ -49,6 +49,8 @@ enum For {
     ProxyConfig,
     Conflicts,
     Logs,
+    Azure,
+    Metrics,
     Capture,
 }
 
@@ -87,6 +89,8 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::ProxyStatus => proxy_status::is_about_sync(check),
         For::ProxyConfig | For::Logs => false,
         For::Conflicts => conflicts::is_about_conflicts(check),
+        For::Azure => azure::is_about_azure(check),
+        For::Metrics => metrics::is_about_metrics(check),
         For::Capture => true,
     };
     let selected = match session::select(&args.only, &args.skip, &usual) {
@@ -102,6 +106,13 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
         For::ProxyConfig | For::Logs => BTreeSet::new(),
         For::Conflicts => session::needs(conflicts::VIEW, &selected),
+        // Nodes tell where Azure keeps the cluster.
+        For::Azure => {
+            let mut needs = session::needs(azure::VIEW, &selected);
+            needs.insert(SourceId::Nodes);
+            needs
+        }
+        For::Metrics => session::needs(metrics::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
@@ -117,6 +128,8 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::ProxyConfig => "kubectl-asm-proxy-config",
         For::Conflicts => "kubectl-asm-conflicts",
         For::Logs => "kubectl-asm-logs",
+        For::Azure => "kubectl-asm-azure",
+        For::Metrics => "kubectl-asm-metrics",
         For::Capture => "kubectl-asm-capture",
     };
     let objects = objects(name, &rights, &args.to);

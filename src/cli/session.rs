@@ -17,6 +17,7 @@ use crate::engine::run::{Outcome, Status};
 use crate::engine::{Check, Finding, run};
 use crate::facts::Facts;
 use crate::gather::{self, Gathered, Plan};
+use crate::mesh::azure_profile::{azure, facts_for};
 use crate::report::{self, ErrorDocument, Format, Gap, Report, View};
 use crate::snapshot::{Fault, FaultKind, Scope, Section, Snapshot, SourceId, StateKind};
 use crate::sources::SOURCES;
@@ -56,7 +57,18 @@ pub fn judge(
     args: &ReportArgs,
     job: &Job<'_>,
 ) -> (Exit, Option<Report>) {
-    finish(prepare(connection, scope, args, job), args)
+    judge_and(connection, scope, args, job, async |_, _, _| Ok(()))
+}
+
+/// Runs a command that adds to what it reads from a cluster; a bundle has the addition in it.
+pub(super) fn judge_and(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    job: &Job<'_>,
+    also: impl AsyncFnOnce(&Cluster, &mut Gathered, Duration) -> Result<(), ErrorDocument>,
+) -> (Exit, Option<Report>) {
+    finish(prepare(connection, scope, args, job, also), args)
 }
 
 /// Judges a world that the command has read by itself.
@@ -126,6 +138,7 @@ fn prepare(
     scope: &ScopeArgs,
     args: &ReportArgs,
     job: &Job<'_>,
+    also: impl AsyncFnOnce(&Cluster, &mut Gathered, Duration) -> Result<(), ErrorDocument>,
 ) -> Result<(Report, Policy), ErrorDocument> {
     let facts = load_facts(args.facts.as_deref())?;
     let selected = select(&args.only, &args.skip, job.checks)?;
@@ -137,7 +150,7 @@ fn prepare(
             forget_others(&mut snapshot, &crate::sources::with_followed(&needs));
             snapshot
         }
-        None => live(connection, scope, args, job.default_scope, needs, false)?.snapshot,
+        None => live_and(connection, scope, args, job.default_scope, needs, false, also)?.snapshot,
     };
     // The run is about to end: giving back thousands of objects one by one would only take time.
     let snapshot = ManuallyDrop::new(snapshot);
@@ -162,6 +175,8 @@ fn conclude(
     start: Instant,
 ) -> Result<(Report, Policy), ErrorDocument> {
     let now = args.now.or(snapshot.origin.captured_at).unwrap_or_else(Timestamp::now);
+    // What Azure says about this cluster beats what a table says about all.
+    let facts = &facts_for(facts, snapshot);
     let world = World::with_grace(snapshot, facts, now, job.grace);
     if let Some(error) = (job.refuse)(&world) {
         return Err(error);
@@ -169,6 +184,7 @@ fn conclude(
     let (findings, outcomes) = run::run(&world, selected, checks::CAUSES);
     let findings: Vec<Finding> =
         findings.into_iter().filter(|finding| finding.walk().any(|f| (job.concerns)(&world, f))).collect();
+    let findings = named(findings, snapshot);
     let view = (job.view)(&world, &findings);
     let mut report = Report::new(snapshot.origin.clone(), &snapshot.scope, Some(facts));
     report.scope.checks_chosen = !args.only.is_empty() || !args.skip.is_empty();
@@ -186,6 +202,19 @@ fn conclude(
         not_installed: world.is_installed() == Some(false),
     };
     Ok((report, policy))
+}
+
+/// Fills in what only Azure knows, where it was asked: the names that commands of `az` want.
+fn named(mut findings: Vec<Finding>, snapshot: &Snapshot) -> Vec<Finding> {
+    if let Some(cluster) = azure(snapshot).cluster {
+        let known = [
+            ("<resource-group>", cluster.resource_group.as_str()),
+            ("<cluster>", &cluster.name),
+            ("<location>", &cluster.location),
+        ];
+        findings.iter_mut().for_each(|finding| finding.fill(&known));
+    }
+    findings
 }
 
 /// The sources that a view and checks need.
@@ -421,6 +450,22 @@ pub(super) fn with_cluster<T>(
     });
     runtime.shutdown_background();
     asked
+}
+
+/// Runs what asks no API server; none when the user ended it.
+///
+/// # Errors
+/// When there is nothing to run it on.
+pub(super) fn alone<T>(ask: impl Future<Output = T>) -> Result<Option<T>, ErrorDocument> {
+    let runtime = runtime()?;
+    let asked = runtime.block_on(async {
+        tokio::select! {
+            asked = ask => Some(asked),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    runtime.shutdown_background();
+    Ok(asked)
 }
 
 /// Waits; false when the user ends it.

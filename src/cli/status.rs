@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
+use super::azure::AzArgs;
 use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
+use crate::cluster::Cluster;
 use crate::engine::Check;
 use crate::engine::lens::{BLAST, REVISIONS, World};
+use crate::gather::Gathered;
 use crate::mesh::control_plane::tags;
 use crate::mesh::injection::REV;
 use crate::mesh::proxy::ProxyKind;
@@ -25,11 +28,13 @@ use crate::snapshot::SourceId;
 /// Looks at all namespaces unless -n is given; control plane, webhooks and namespace labels are always read.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm status\n  kubectl asm status -n shop -n billing\n  kubectl asm status -o json | jq '.findings[].code'\n  kubectl asm status --only UPG,INJ03\n  kubectl asm status --from demo"
+    after_help = "Examples:\n  kubectl asm status\n  kubectl asm status -n shop -n billing\n  kubectl asm status -o json | jq '.findings[].code'\n  kubectl asm status --only UPG,INJ03\n  kubectl asm status --az                  # asks Azure, too\n  kubectl asm status --from demo"
 )]
 pub struct StatusArgs {
     #[command(flatten)]
     scope: ScopeArgs,
+    #[command(flatten)]
+    azure: AzArgs,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -38,24 +43,36 @@ pub struct StatusArgs {
 /// What its view needs besides the checks.
 pub const VIEW: &[&[SourceId]] = &[REVISIONS, BLAST, &[SourceId::GatewayServices, SourceId::GatewayDeployments]];
 
-/// All checks but those that look into one proxy or into logs, or read what only `conflicts` is worth reading for.
+/// All checks but those that look into one proxy or into logs, ask Azure, or read what only `conflicts` or `metrics` is
+/// worth reading for.
 #[must_use]
 pub fn is_of_status(check: &Check) -> bool {
-    !crate::checks::is_by_command(check) && !super::conflicts::is_only_here(check)
+    !crate::checks::is_by_command(check)
+        && !crate::checks::is_of_istiod_metrics(check)
+        && !super::conflicts::is_only_here(check)
 }
 
 /// Runs `status`.
 pub fn run(connection: &ConnectionArgs, args: &StatusArgs) -> Exit {
+    if let Some(message) = args.azure.refuse(args.report.from.as_ref()) {
+        return session::refuse(&args.report, message, "kubectl asm status --az -g rg-prod -c prod-weu");
+    }
+    let asks_azure = args.azure.az;
+    let with_azure: Vec<&[SourceId]> = VIEW.iter().copied().chain([&[SourceId::Azure][..]]).collect();
     let job = Job {
         default_scope: DefaultScope::All,
-        view_needs: VIEW,
-        view: &|world, _| View::Status(view(world)),
-        refuse: &|_| None,
+        view_needs: if asks_azure { &with_azure } else { VIEW },
+        view: &|world, _| {
+            let azure = asks_azure.then(|| Box::new(super::azure::view(world)));
+            View::Status(StatusView { azure, ..view(world) })
+        },
+        refuse: &|world| if asks_azure { super::azure::nothing_of_azure(world.snapshot) } else { None },
         concerns: &|_, _| true,
-        checks: &is_of_status,
+        checks: &|check| is_of_status(check) || asks_azure && crate::checks::is_of_azure(check),
         grace: crate::mesh::sync::GRACE,
     };
-    session::judge(connection, &args.scope, &args.report, &job).0
+    let also = async |cluster: &Cluster, gathered: &mut Gathered, left| args.azure.add(cluster, gathered, left).await;
+    session::judge_and(connection, &args.scope, &args.report, &job, also).0
 }
 
 /// State of a workload in the inventory.
@@ -85,6 +102,7 @@ pub(super) fn view(world: &World<'_>) -> StatusView {
         namespaces_outside: outside,
         workloads: (read(snapshot.pods.state()) && injected).then(|| count(standings.iter().map(|(_, s)| *s))),
         proxy_images: proxy_images(world),
+        azure: None,
     }
 }
 

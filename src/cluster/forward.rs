@@ -54,6 +54,10 @@ pub enum Question {
     Connections,
     /// What this istiod would send a proxy now, endpoints included.
     ConfigOf(ConnectionId),
+    /// What this istiod counts.
+    Metrics,
+    /// What this proxy counts, with its application where metrics are merged.
+    ProxyMetrics,
     /// A question to a proxy.
     Proxy(ProxyQuestion),
 }
@@ -79,6 +83,8 @@ impl Question {
             Self::IstiodVersion => "/version",
             Self::Syncz => "/debug/syncz",
             Self::Connections => "/debug/connections",
+            Self::Metrics => "/metrics",
+            Self::ProxyMetrics => "/stats/prometheus",
             Self::ConfigOf(id) => return Cow::Owned(format!("/debug/config_dump?proxyID={}&include_eds=true", id.0)),
             Self::Proxy(question) => return question.path(),
         })
@@ -87,7 +93,12 @@ impl Question {
     fn method(&self) -> Method {
         match self {
             Self::Proxy(question) => question.method(),
-            Self::IstiodVersion | Self::Syncz | Self::Connections | Self::ConfigOf(_) => Method::GET,
+            Self::IstiodVersion
+            | Self::Syncz
+            | Self::Connections
+            | Self::ConfigOf(_)
+            | Self::Metrics
+            | Self::ProxyMetrics => Method::GET,
         }
     }
 
@@ -96,7 +107,8 @@ impl Question {
         match self {
             Self::IstiodVersion => 4 << 10,
             Self::Syncz => 256 << 20,
-            Self::Connections => 64 << 20,
+            Self::Connections | Self::Metrics => 64 << 20,
+            Self::ProxyMetrics => 256 << 20,
             Self::ConfigOf(_) => 1 << 30,
             Self::Proxy(question) => question.cap(),
         }

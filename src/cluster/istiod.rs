@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::forward::{self, Answer, PodPort, Question, Tunnel};
 use super::{Api, Cluster, fault, request};
+use crate::model::metrics::{Families, Reader};
 use crate::snapshot::{Fault, FaultKind};
 
 /// Longest wait for one istiod, whatever it does: those that answer take milliseconds.
@@ -85,6 +86,69 @@ impl Cluster {
     }
 }
 
+/// What came of asking for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsReply {
+    /// Its clock.
+    pub date: Option<Timestamp>,
+    /// What it counts, as far as that is known here.
+    pub families: Option<Families>,
+    /// Why there is nothing; none for a pod that does not run.
+    pub fault: Option<Fault>,
+}
+
+impl Cluster {
+    /// Asks an istiod pod what it counts, in the same time as [`Cluster::istiod`]. Without the right to forward ports it
+    /// is asked through `pods/proxy`: metrics it tells everybody.
+    pub async fn istiod_metrics(&self, request: &IstiodRequest, left: Duration) -> MetricsReply {
+        if request.life == Life::NotRunning {
+            return MetricsReply::default();
+        }
+        let limit = self.shared.idle.unwrap_or(LIMIT).min(LIMIT).min(left.mul_f32(0.8));
+        let failed = |fault| MetricsReply { fault: Some(fault), ..MetricsReply::default() };
+        match tokio::time::timeout(limit, metrics(self, &request.target)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(refusal)) if refusal.kind == FaultKind::Forbidden => {
+                match tokio::time::timeout(limit, metrics_instead(self, &request.target)).await {
+                    Ok(Ok(Some(families))) => MetricsReply { families: Some(families), ..MetricsReply::default() },
+                    // The better way is the one to ask for.
+                    _ => failed(refusal),
+                }
+            }
+            Ok(Err(fault)) => failed(fault),
+            Err(_) => failed(Fault::new(
+                FaultKind::Timeout,
+                format!(
+                    "pod {} did not answer within {} s",
+                    fault::clean(&request.target.pod, 253),
+                    limit.as_secs_f64()
+                ),
+            )),
+        }
+    }
+}
+
+async fn metrics(cluster: &Cluster, target: &PodPort) -> Result<MetricsReply, Fault> {
+    let mut tunnel = cluster.forward(target).await?;
+    let mut reader = Reader::default();
+    let answer = tunnel.ask_streamed(&Question::Metrics, |piece| reader.push(piece)).await?;
+    if answer.status != StatusCode::OK {
+        let (pod, status) = (fault::clean(&target.pod, 253), answer.status.as_u16());
+        let message = format!("istiod in pod {pod} answers /metrics with status {status}");
+        return Err(Fault::new(FaultKind::Malformed, message));
+    }
+    Ok(MetricsReply { date: answer.date, families: Some(reader.finish()), fault: None })
+}
+
+async fn metrics_instead(cluster: &Cluster, target: &PodPort) -> Result<Option<Families>, Fault> {
+    let body = through_proxy(cluster, target, "/metrics").await?;
+    Ok(body.map(|body| {
+        let mut reader = Reader::default();
+        reader.push(&body);
+        reader.finish()
+    }))
+}
+
 async fn lists(cluster: &Cluster, target: &PodPort, reply: &mut IstiodReply) -> Result<(), Fault> {
     let mut tunnel = cluster.forward(target).await?;
     let version = tunnel.ask(&Question::IstiodVersion).await?;
@@ -128,16 +192,16 @@ async fn asked(tunnel: &mut Tunnel, question: &Question, target: &PodPort) -> Re
 
 /// Through `pods/proxy`, which arrives from outside the pod: enough for what istiod tells everybody.
 async fn instead(cluster: &Cluster, target: &PodPort, reply: &mut IstiodReply) -> Result<(), Fault> {
+    reply.version = through_proxy(cluster, target, "/version").await?.as_deref().and_then(version_of);
+    reply.metrics = through_proxy(cluster, target, "/metrics").await?;
+    Ok(())
+}
+
+async fn through_proxy(cluster: &Cluster, target: &PodPort, path: &str) -> Result<Option<Vec<u8>>, Fault> {
     const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
     let pod = format!("{}:{}", target.pod, target.port);
     let base = request::object_path(&PODS, Some(&target.namespace), &pod);
-    let get = async |path: &str| {
-        let call = request::Call::get(format!("{base}/proxy{path}"), "*/*", None);
-        request::fetch(&cluster.shared, call).await
-    };
-    reply.version = get("/version").await?.as_deref().and_then(version_of);
-    reply.metrics = get("/metrics").await?;
-    Ok(())
+    request::fetch(&cluster.shared, request::Call::get(format!("{base}/proxy{path}"), "*/*", None)).await
 }
 
 fn version_of(body: &[u8]) -> Option<String> {

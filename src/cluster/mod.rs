@@ -29,7 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OnceCell;
 
 use crate::snapshot::{Fault, FaultKind, Need};
-pub use istiod::{IstiodReply, IstiodRequest, Life};
+pub use istiod::{IstiodReply, IstiodRequest, Life, MetricsReply};
 pub use log::{LogRequest, LogSince, LogStream};
 
 /// How to connect: kubectl's flags, already parsed.

@@ -295,6 +295,19 @@ impl Finding {
         self
     }
 
+    /// Puts known words in the place of placeholders, here and in what it causes.
+    pub fn fill(&mut self, known: &[(&str, &str)]) {
+        for (placeholder, word) in known.iter().filter(|(_, word)| !word.is_empty()) {
+            for step in &mut self.remedy.steps {
+                for part in step.command.iter_mut().flatten() {
+                    *part = part.replace(placeholder, word);
+                }
+                step.needs.retain(|need| need != placeholder);
+            }
+        }
+        self.consequences.iter_mut().for_each(|finding| finding.fill(known));
+    }
+
     /// This finding and all that it causes.
     pub fn walk(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
         Box::new(std::iter::once(self).chain(self.consequences.iter().flat_map(Self::walk)))

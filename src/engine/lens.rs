@@ -201,7 +201,10 @@ impl<'a> Lens<'a> {
     }
 
     /// Demands that sources were read completely: what is judged by its absence must not have been left out.
-    fn need_whole(&self, sources: &[SourceId]) -> Result<(), Missing> {
+    ///
+    /// # Errors
+    /// The first one that was not.
+    pub fn need_whole(&self, sources: &[SourceId]) -> Result<(), Missing> {
         self.need(sources)?;
         let partial = sources
             .iter()

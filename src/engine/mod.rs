@@ -44,6 +44,8 @@ pub enum Area {
     Ingress,
     /// TEL: metrics, traces and access logs.
     Telemetry,
+    /// AZ: the cluster as Azure knows it.
+    Azure,
 }
 
 impl Area {
@@ -67,6 +69,7 @@ impl Area {
             Self::NativeSidecars => "NSC",
             Self::Ingress => "ING",
             Self::Telemetry => "TEL",
+            Self::Azure => "AZ",
         }
     }
 
@@ -90,6 +93,7 @@ impl Area {
             Self::NativeSidecars => "Native sidecars",
             Self::Ingress => "Ingress",
             Self::Telemetry => "Telemetry",
+            Self::Azure => "Azure",
         }
     }
 }

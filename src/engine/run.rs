@@ -41,9 +41,9 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
     let installed = world.is_installed() != Some(false);
     for check in checks {
         // Without the add-on nothing of the mesh is there to be judged; what is left of it is the story of the environment,
-        // or of those who exclude it.
+        // of those who exclude it, or of Azure, which may believe otherwise.
         let absent = || Status::NotApplicable("the add-on is not installed here".to_owned());
-        if !installed && !matches!(check.area, Area::Environment | Area::Conflicts) {
+        if !installed && !matches!(check.area, Area::Environment | Area::Conflicts | Area::Azure) {
             outcomes.push(Outcome { code: check.code, status: absent(), examined: 0 });
             continue;
         }

@@ -2,12 +2,16 @@
 
 pub mod authority;
 pub mod azure;
+pub mod azure_errors;
+pub mod azure_log;
+pub mod azure_profile;
 pub mod certificate;
 pub mod config_diff;
 pub mod control_plane;
 pub mod denial;
 pub mod injection;
 pub mod istiod;
+pub mod istiod_metrics;
 pub mod log;
 pub mod mesh_config;
 pub mod mtls;

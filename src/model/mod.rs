@@ -4,6 +4,7 @@
 //! release that adds a field or a value must not cost an object.
 
 pub mod age;
+pub mod azure;
 pub mod config_map;
 pub mod controller;
 pub mod envoy;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod istio;
 pub mod log;
 pub mod meta;
+pub mod metrics;
 pub mod network_policy;
 pub mod node;
 pub mod pod;
@@ -26,11 +28,13 @@ pub mod word;
 pub mod xds;
 pub mod yaml;
 
+pub use azure::AzureRecord;
 pub use config_map::ConfigMap;
 pub use controller::{Controller, ControllerKind};
 pub use event::Event;
 pub use istio::{EnvoyFilter, KubeGateway, PeerAuthentication, SecretProviderClass, ServiceEntry, Telemetry};
 pub use meta::{Meta, OwnerRef};
+pub use metrics::IstiodMetrics;
 pub use network_policy::{CiliumPolicy, NetworkPolicy};
 pub use node::Node;
 pub use pod::{Container, ContainerStatus, Pod, PodSpec, PodStatus, PodTemplate};

@@ -1,10 +1,12 @@
 //! The report: versioned data, the only thing that renderers see, and one renderer per file.
 
+pub mod azure;
 pub mod conflicts;
 pub mod document;
 mod inventory;
 pub mod logs;
 pub mod logs_view;
+pub mod metrics;
 pub mod proxy_config;
 pub mod proxy_config_view;
 pub mod proxy_diff;
@@ -36,6 +38,7 @@ pub fn render(report: &Report, format: Format, style: Style) -> String {
         // What scripts cut columns from stays free of anything else.
         Format::Short => match &report.view {
             View::ProxyConfig(view) => proxy_config::render(view, style, false),
+            View::AzureLog(view) => azure::short_log(view),
             _ => short::render(report),
         },
         Format::Json => yaml::escaped(&serde_json::to_string_pretty(report).unwrap_or_default()) + "\n",

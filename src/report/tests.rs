@@ -61,6 +61,7 @@ fn healthy() -> Report {
         namespaces_outside: 12,
         workloads: Some(WorkloadCounts { inside: 23, ..WorkloadCounts::default() }),
         proxy_images: vec![image("1.29.5", 41)],
+        azure: None,
     };
     let checks = CheckCounts { passed: 74, not_applicable: 9, ..CheckCounts::default() };
     report("dev", "v1.34.2", checks, View::Status(view))
@@ -90,6 +91,7 @@ fn broken() -> Report {
         namespaces_outside: 27,
         workloads: Some(WorkloadCounts { inside: 118, outside: 0, broken: 4 }),
         proxy_images: vec![image("1.28.9", 241), image("1.28.6", 6)],
+        azure: None,
     };
     let mut webhook = finding(
         "WHK02",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Namespaces, Report};
 use super::style::{Style, shell, wrap, wrap_after};
 use super::view::{InjectView, View, WorkloadView};
-use super::{ErrorDocument, OutcomeStatus, conflicts, inventory, logs, proxy_config};
+use super::{ErrorDocument, OutcomeStatus, azure, conflicts, inventory, logs, metrics, proxy_config};
 use crate::engine::{Evidence, Finding, Severity, Step, Subject};
 use crate::model::quoted::printable;
 use crate::snapshot::OriginKind;
@@ -25,6 +25,10 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push_str(&header(report, installed(&report.view), style));
             out.push('\n');
             out.push_str(&inventory::render(view, style, wide));
+            if let Some(view) = &view.azure {
+                out.push_str(&format!("\n{}\n", azure::heading(view)));
+                out.push_str(&azure::render(view, style, wide));
+            }
         }
         View::Inject(view) => out.push_str(&inject(report, view, style, wide)),
         View::ProxyConfig(view) => {
@@ -48,11 +52,28 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&conflicts::head(view, style, wide));
         }
+        View::Azure(view) => {
+            out.push_str(&first_line(report, &azure::heading(view), style));
+            out.push('\n');
+            out.push_str(&azure::render(view, style, wide));
+        }
+        // Nothing is judged: the log is explained.
+        View::AzureLog(view) => return azure::render_log(view, style),
+        View::Metrics(view) => {
+            out.push_str(&header(report, installed(&report.view), style));
+            out.push('\n');
+            out.push_str(&metrics::render(view, style, wide));
+        }
         View::None(_) => out.push_str(&header(report, None, style)),
     }
     for finding in &report.findings {
         out.push('\n');
         block(finding, style, wide, &mut out);
+    }
+    if let View::Metrics(view) = &report.view
+        && !wide
+    {
+        out.push_str(&metrics::queries(view, style));
     }
     if let View::Conflicts(view) = &report.view {
         out.push('\n');
@@ -110,11 +131,14 @@ fn installed(view: &View) -> Option<Vec<String>> {
             revisions.iter().map(|revision| version(revision).unwrap_or_else(|| revision.name.clone())).collect()
         }),
         View::Conflicts(view) => view.revisions.clone(),
+        View::Metrics(view) => view.merge.as_ref().map(|all| all.iter().map(|one| one.revision.clone()).collect()),
         View::Inject(_)
         | View::ProxyConfig(_)
         | View::ProxyStatus(_)
         | View::ProxyDiff(_)
         | View::Logs(_)
+        | View::Azure(_)
+        | View::AzureLog(_)
         | View::None(_) => None,
     }
 }

@@ -24,6 +24,12 @@ pub enum View {
     Conflicts(super::conflicts::ConflictsView),
     /// `logs`.
     Logs(super::logs_view::LogsView),
+    /// `azure`.
+    Azure(Box<super::azure::AzureView>),
+    /// `azure --log`.
+    AzureLog(Box<super::azure::AzureLogView>),
+    /// `metrics`.
+    Metrics(Box<super::metrics::MetricsView>),
     /// Nothing, such as after an error.
     None(NoView),
 }
@@ -49,6 +55,8 @@ pub struct StatusView {
     pub workloads: Option<WorkloadCounts>,
     /// Images of running proxies, most used first.
     pub proxy_images: Vec<ProxyImage>,
+    /// What Azure says; none where it was not asked.
+    pub azure: Option<Box<super::azure::AzureView>>,
 }
 
 /// One revision.

@@ -21,6 +21,20 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The kind that a word of a report stands for; a word that is none of them means that nothing was reached.
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        let all = [
+            Self::Forbidden,
+            Self::Unauthenticated,
+            Self::Unreachable,
+            Self::Timeout,
+            Self::Truncated,
+            Self::Malformed,
+        ];
+        all.into_iter().find(|kind| kind.word() == word).unwrap_or(Self::Unreachable)
+    }
+
     /// The word used in reports.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -13,9 +13,9 @@ pub use fault::{Fault, FaultKind, Need};
 use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
-    Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
-    MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
-    ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
+    Autoscaler, AzureRecord, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
+    IstiodMetrics, KubeGateway, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
+    ServerVersion, Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -168,6 +168,10 @@ pub enum SourceId {
     AdmissionServices,
     /// EndpointSlices of those Services.
     AdmissionEndpoints,
+    /// What Azure says about the cluster, asked through `az`: read only where a command is told to.
+    Azure,
+    /// What each istiod pod counts, asked through a port-forward.
+    IstiodMetrics,
 }
 
 impl SourceId {
@@ -506,4 +510,8 @@ pub struct Snapshot {
     pub admission_services: Section<Service>,
     /// See [`SourceId::AdmissionEndpoints`].
     pub admission_endpoints: Section<EndpointSlice>,
+    /// See [`SourceId::Azure`].
+    pub azure: Section<AzureRecord>,
+    /// See [`SourceId::IstiodMetrics`].
+    pub istiod_metrics: Section<IstiodMetrics>,
 }

@@ -16,9 +16,9 @@ use crate::mesh::{control_plane, webhook, workload};
 use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
-    Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
-    Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
-    Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
+    Autoscaler, AzureRecord, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice,
+    EnvoyFilter, Event, IstiodMetrics, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication,
+    Pod, SecretProviderClass, Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -133,6 +133,13 @@ const fn plain(api: Api) -> Reach {
 const fn scoped(api: Api) -> ScopedList {
     ScopedList { api, labels: None, fields: None, metadata_only: false, also: None, falls_back: true }
 }
+
+/// Over a WebSocket the API server asks for `get`, from Kubernetes 1.35 on for `create` as well
+/// (<https://github.com/kubernetes/kubernetes/pull/134577>); kubectl port-forward always needed `create`.
+const PORT_FORWARDS: &[FollowRight] = &[
+    FollowRight { verb: "create", api: POD_PORTS, place: Place::System },
+    FollowRight { verb: "get", api: POD_PORTS, place: Place::System },
+];
 
 /// All sources.
 pub static SOURCES: &[Source] = &[
@@ -509,15 +516,22 @@ pub static SOURCES: &[Source] = &[
         Reach::Follows(
             &[SourceId::SystemPods],
             |snapshot| super::xds::requests(snapshot).into_iter().map(Request::Istiod).collect(),
-            // Over a WebSocket the API server asks for `get`, from Kubernetes 1.35 on for `create` as well
-            // (<https://github.com/kubernetes/kubernetes/pull/134577>); kubectl port-forward always needed `create`.
-            &[
-                FollowRight { verb: "create", api: POD_PORTS, place: Place::System },
-                FollowRight { verb: "get", api: POD_PORTS, place: Place::System },
-            ]
+            PORT_FORWARDS
         ),
         xds,
         |bytes| serde_json::from_slice::<XdsRecord>(bytes),
+        None
+    ),
+    source!(
+        IstiodMetrics,
+        "pods/portforward",
+        Reach::Follows(
+            &[SourceId::SystemPods],
+            |snapshot| super::xds::requests(snapshot).into_iter().map(Request::Metrics).collect(),
+            PORT_FORWARDS
+        ),
+        istiod_metrics,
+        from_json::<IstiodMetrics>,
         None
     ),
     source!(
@@ -536,6 +550,14 @@ pub static SOURCES: &[Source] = &[
         logs,
         from_json::<ContainerLog>,
         // A pod has several containers, and a container a log of before.
+        None
+    ),
+    source!(
+        Azure,
+        "az",
+        Reach::ByCommand("it asks Azure through az, which kubectl asm azure and --az do"),
+        azure,
+        from_json::<AzureRecord>,
         None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),

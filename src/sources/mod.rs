@@ -6,6 +6,7 @@ mod apis;
 mod catalog;
 pub mod collect;
 mod component;
+pub mod metrics;
 pub mod proxy_answers;
 pub mod rights;
 pub mod xds;
@@ -35,6 +36,8 @@ pub enum Request {
     Raw(&'static str),
     /// Questions to an istiod pod.
     Istiod(IstiodRequest),
+    /// The question what an istiod pod counts.
+    Metrics(IstiodRequest),
 }
 
 /// A list over the examined namespaces: the whole cluster, or one list per namespace.

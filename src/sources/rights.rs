@@ -113,7 +113,7 @@ fn of_source(source: &Source, scope: &Scope) -> Vec<Right> {
             // Every authenticated user may ask for the version.
             Request::Raw(_) => None,
             // Which pods there are follows from another source, and the rights with it.
-            Request::Istiod(_) => None,
+            Request::Istiod(_) | Request::Metrics(_) => None,
         })
         .collect()
 }

@@ -125,6 +125,9 @@ pub fn answer(objects: &[Value], seen: &Seen) -> Reply {
     }
 }
 
+/// What a real istiod counted, see `tests/recorded/README.md`.
+pub const METRICS: &[u8] = include_bytes!("../recorded/istiod-asm-1-28-0/metrics.txt");
+
 /// A port-forward to an istiod, which answers as it does in every cluster.
 fn istiod(objects: &[Value], seen: &Seen) -> Option<Reply> {
     let (path, query) = seen.path().split_once('?')?;
@@ -141,6 +144,7 @@ fn istiod(objects: &[Value], seen: &Seen) -> Option<Reply> {
         ("/version", answer.version.map(String::into_bytes)),
         ("/debug/syncz", answer.syncz),
         ("/debug/connections", answer.connections),
+        ("/metrics", Some(METRICS.to_vec())),
     ];
     Some(Reply::Forward(port, paths.into_iter().filter_map(|(path, body)| Some((path, body?))).collect()))
 }

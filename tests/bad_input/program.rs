@@ -107,6 +107,23 @@ impl Place {
             .unwrap()
     }
 
+    /// Runs a command with the usual arguments and interrupts it once that is due; its exit code and what it printed.
+    pub async fn interrupted(&self, args: &[&str], due: impl Fn() -> bool) -> (Option<i32>, String) {
+        let args: Vec<&str> = args.iter().copied().chain(self.arguments.iter().map(String::as_str)).collect();
+        let child = self.start(&args);
+        let id = child.id().unwrap().to_string();
+        let waiting = async {
+            while !due() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(15), waiting).await.expect("it never came so far");
+        let sent = tokio::process::Command::new("kill").args(["-INT", &id]).status().await.unwrap();
+        assert!(sent.success());
+        let output = tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
     /// A run that cannot do its job: exit code 2 in every format, one error with hints, no data in text formats.
     pub async fn refused(&self, args: &[&str]) -> Refusal {
         let plain = self.run(args).await;

@@ -1,0 +1,619 @@
+//! AZ: the cluster as Azure knows it. Read only where a command is told to ask Azure.
+
+use super::remedies::{names, reconcile};
+use crate::engine::finding::KeyKind;
+use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
+use crate::mesh::authority::class_name;
+use crate::mesh::azure_profile::{
+    self, Azure, LONG_TERM, Progress, Row, Topic, has_mesh, ingress_service, is_older, needed_az, progress, rows,
+};
+use crate::mesh::redirection::CNI_DAEMON_SET;
+use crate::mesh::upgrade::{Fit, KubernetesMinor, fit};
+use crate::model::azure::{KEY_VAULT, ManagedCluster};
+use crate::snapshot::SourceId;
+use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
+
+/// Checks of this area.
+pub static CHECKS: &[&Check] =
+    &[&STOPPED, &LAST_CHANGE_FAILED, &DRIFT, &NOT_OFFERED, &NO_ROTATION, &OLD_AZ, &NO_LONG_TERM_SUPPORT];
+
+/// By what findings about the cluster in Azure are joined.
+const KEY: &str = "azure";
+
+fn answers<'a>(lens: &Lens<'a>) -> Result<Azure<'a>, Missing> {
+    lens.need(&[SourceId::Azure])?;
+    Ok(azure_profile::azure(lens.snapshot()))
+}
+
+/// What a check cannot judge because that one answer did not come: said as the source that is missing.
+fn incomplete() -> Missing {
+    Missing { source: SourceId::Azure, kind: crate::snapshot::StateKind::Failed }
+}
+
+/// The cluster, or why there is none.
+fn cluster<'a>(lens: &Lens<'a>) -> Result<Option<&'a ManagedCluster>, Missing> {
+    let azure = answers(lens)?;
+    match azure.cluster {
+        // Nothing was asked for, or everything was told but this.
+        None if lens.snapshot().azure.state().is_complete() => Ok(None),
+        None => Err(incomplete()),
+        some => Ok(some),
+    }
+}
+
+fn az(risk: Risk, text: impl Into<String>, command: &[&str]) -> Step {
+    let target = ["-g", "<resource-group>", "-n", "<cluster>"];
+    let split = command.iter().position(|word| word.starts_with('-')).unwrap_or(command.len());
+    let (verb, flags) = command.split_at(split);
+    Step::command(risk, text, ["az", "aks"].iter().chain(verb).chain(&target).chain(flags).copied())
+}
+
+fn activity_log() -> Step {
+    Step::command(
+        Risk::Read,
+        "shows what was changed lately in the resource group, by whom, and what Azure answered",
+        [
+            "az",
+            "monitor",
+            "activity-log",
+            "list",
+            "-g",
+            "<resource-group>",
+            "--offset",
+            "7d",
+            "--query",
+            "[].{time:eventTimestamp,what:operationName.localizedValue,status:status.value,who:caller}",
+            "-o",
+            "table",
+        ],
+    )
+}
+
+fn subject(cluster: &ManagedCluster) -> Subject {
+    Subject::cluster("Cluster", cluster.name.clone())
+}
+
+fn evidence(
+    finding: Finding,
+    cluster: &ManagedCluster,
+    field: &str,
+    observed: &str,
+    expected: Option<&str>,
+) -> Finding {
+    let observed = if observed.is_empty() { "none" } else { observed };
+    finding.evidence(SourceId::Azure, format!("managedcluster/{}", cluster.name), field, observed, expected)
+}
+
+static STOPPED: Check = Check {
+    code: "AZ01",
+    name: "cluster-stopped",
+    title: "The cluster is started",
+    area: Area::Azure,
+    severity: Severity::Error,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+Azure says that the cluster is stopped. It has no API server and no nodes until it is started.
+
+## Why it happens on AKS
+Somebody stopped it with `az aks stop`, mostly to save costs. The name of its API server then does not resolve, so that kubectl speaks of DNS or of a timeout.
+
+## How we know
+`powerState.code` in the answer of `az aks show`.
+
+## What to do
+Start it. Its objects are kept; pods are made anew.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/start-stop-cluster>",
+    run: |lens| {
+        let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+        let state = cluster.power_state.code.as_str();
+        if state.is_empty() {
+            return Ok(Verdict::default());
+        }
+        if state == "Running" {
+            return Ok(Verdict { examined: 1, findings: Vec::new() });
+        }
+        let finding = Finding::new(
+            subject(cluster),
+            format!("cluster {} is not started: Azure calls it {state}", cluster.name),
+            "It has no API server and no nodes: no command for the mesh can reach it.",
+        )
+        .key(KeyKind::Object, KEY)
+        .remedy(Remedy::new("start it", vec![az(Risk::Change, "starts the cluster, which takes some minutes", &["start"])]));
+        let finding = evidence(finding, cluster, "powerState.code", state, Some("Running"));
+        Ok(Verdict { examined: 1, findings: vec![finding] })
+    },
+};
+
+static LAST_CHANGE_FAILED: Check = Check {
+    code: "AZ02",
+    name: "last-change-failed",
+    title: "The last change of the cluster ended well",
+    area: Area::Azure,
+    severity: Severity::Error,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+The last change that AKS made to the cluster failed, was canceled, or is still under way. What it should have changed may be changed in part only, and AKS may refuse further changes of the mesh.
+
+## Why it happens on AKS
+A quota, an Azure Policy, a right that the cluster's identity lost, a webhook in the cluster, or a node that did not come up stopped an update or upgrade.
+
+## How we know
+`provisioningState` in the answer of `az aks show`: `Failed` is an error, `Canceled` a warning. Anything but these and `Succeeded` is a change under way, which is said as information.
+
+## What to do
+Look into the activity log for the message. When its reason is mended, `az aks update` without other arguments makes AKS try again. `kubectl asm azure --log FILE` explains the text of an error, or what a command with `--debug` wrote.
+
+## Sources
+<https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/create-upgrade-delete/cluster-node-virtual-machine-failed-state>, <https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations#provisioningstate-values>",
+    run: |lens| {
+        let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+        let name = &cluster.name;
+        let (severity, summary, detail, what) = match progress(cluster) {
+            Progress::Done if cluster.provisioning_state.is_empty() => return Ok(Verdict::default()),
+            Progress::Done => return Ok(Verdict { examined: 1, findings: Vec::new() }),
+            Progress::Failed => (
+                Severity::Error,
+                format!("the last change of cluster {name} failed"),
+                "What it should have changed may be changed only in part, and AKS may refuse further changes of the mesh.",
+                "find out why, mend that, and let AKS try again",
+            ),
+            Progress::Canceled => (
+                Severity::Warning,
+                format!("the last change of cluster {name} was canceled"),
+                "What it should have changed may be changed only in part.",
+                "find out which change it was, and let AKS finish what it can",
+            ),
+            Progress::Running => (
+                Severity::Info,
+                format!("AKS is changing cluster {name} now ({})", cluster.provisioning_state),
+                "Until that ends, the cluster may differ from what Azure says, and other changes are refused.",
+                "wait for it to end",
+            ),
+        };
+        let mut steps = vec![activity_log()];
+        if severity > Severity::Info {
+            steps.push(reconcile("tries the last change again"));
+        } else {
+            steps.push(az(Risk::Read, "waits until no change is under way", &["wait", "--updated", "--timeout", "3600"]));
+        }
+        let finding = Finding::new(subject(cluster), summary, detail)
+            .key(KeyKind::Object, KEY)
+            .key(KeyKind::Object, "istio")
+            .at_most(severity)
+            .remedy(Remedy::new(what, steps));
+        let finding = evidence(finding, cluster, "provisioningState", &cluster.provisioning_state, Some("Succeeded"));
+        Ok(Verdict { examined: 1, findings: vec![finding] })
+    },
+};
+
+static DRIFT: Check = Check {
+    code: "AZ03",
+    name: "profile-differs-from-cluster",
+    title: "The mesh in the cluster is the one that Azure wants",
+    area: Area::Azure,
+    severity: Severity::Error,
+    inputs: &[
+        SourceId::Azure,
+        SourceId::SystemPods,
+        SourceId::SystemDeployments,
+        SourceId::GatewayServices,
+        SourceId::SystemConfigMaps,
+    ],
+    uses: &[],
+    docs: "## What it means
+Azure's profile of the mesh and what is in the cluster differ: a revision, a gateway, the certificate authority or what redirects traffic. The next change that AKS makes may bring the cluster to the profile, which can remove what is in use.
+
+## Why it happens on AKS
+A change stopped halfway, objects of the add-on were deleted or made by hand, or something in the cluster keeps AKS from installing its part.
+
+## How we know
+`serviceMeshProfile` in the answer of `az aks show` is compared with the cluster: `mode` and `revisions` with the Deployments `istiod-asm-X-Y`, gateways with their Services, `certificateAuthority` with what istiod mounts, `proxyRedirectionMechanism` with the injector's configuration. While AKS changes the cluster, differences are information. Egress gateways in namespaces that are not examined are left out.
+
+## What to do
+Find out whether a change failed (AZ02), then let AKS reconcile: `az aks update` without other arguments. `kubectl asm conflicts` shows what could be in the way.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://learn.microsoft.com/azure/aks/istio-deploy-ingress>, <https://learn.microsoft.com/azure/aks/istio-plugin-ca>, <https://learn.microsoft.com/azure/aks/istio-cni>, <https://github.com/Azure/AKS/issues/4800>",
+    run: drift,
+};
+
+fn drift(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let revisions = lens.revisions();
+    let whole = lens.need_whole(&[SourceId::GatewayServices, SourceId::SystemConfigMaps]);
+    let Some(cluster) = cluster(lens)? else {
+        revisions?;
+        whole?;
+        return Ok(Verdict::default());
+    };
+    let revisions = revisions?;
+    whole?;
+    let all = rows(cluster, lens.snapshot(), Some(revisions));
+    let under_way = progress(cluster) == Progress::Running;
+    // One that has nothing at all, or has what it should not, is one fault and not one per part.
+    let whole_mesh = all.iter().find(|row| row.topic == Topic::Mode && row.agree == Some(false));
+    let different: Vec<&Row> = match whole_mesh {
+        Some(row) => vec![row],
+        None => all.iter().filter(|row| row.agree == Some(false)).collect(),
+    };
+    let findings = different.into_iter().map(|row| difference(cluster, row, under_way)).collect();
+    Ok(Verdict { examined: all.len(), findings })
+}
+
+fn difference(cluster: &ManagedCluster, row: &Row, under_way: bool) -> Finding {
+    let wanted = row.wanted == "enabled";
+    let found = row.found.as_deref().unwrap_or_default();
+    let (subject, summary, detail, summary_of_remedy, reconciling) = match &row.topic {
+        Topic::Mode if wanted => (
+            Subject::cluster("Cluster", "add-on"),
+            "Azure has the mesh enabled, but no istiod of any revision is in the cluster".to_owned(),
+            "There is no mesh until AKS has installed it: proxies get no configuration, and new pods get no sidecar.",
+            "find out what kept AKS from installing it, then let it try again",
+            "installs the mesh",
+        ),
+        Topic::Mode => (
+            Subject::cluster("Cluster", "add-on"),
+            "Azure has no mesh enabled, but the cluster has istiods of the add-on".to_owned(),
+            "They are not updated and not supported any more, and the next change of the cluster may remove them.",
+            "enable the mesh again if it is used; otherwise let AKS remove what is left",
+            "removes what is left of the mesh",
+        ),
+        Topic::Revision(name) if wanted => (
+            Subject::cluster("Revision", name.clone()),
+            format!("Azure has revision {name} enabled, but no istiod of it is in the cluster"),
+            "Workloads that ask for that revision get no sidecar.",
+            "let AKS install it",
+            "installs the revision",
+        ),
+        Topic::Revision(name) => (
+            Subject::cluster("Revision", name.clone()),
+            format!("revision {name} is in the cluster, but not in Azure's profile"),
+            "It is not updated any more, and the next change of the cluster may remove it with its webhook.",
+            "move workloads to a revision of the profile, then let AKS remove it",
+            "removes the revision",
+        ),
+        Topic::Ingress(kind) if wanted => (
+            Subject::new("Service", INGRESS_NAMESPACE, ingress_service(kind)),
+            format!("Azure has the {kind} ingress gateway enabled, but its Service is not in the cluster"),
+            "Nothing from outside reaches the mesh through it.",
+            "let AKS install it",
+            "installs the gateway",
+        ),
+        Topic::Ingress(kind) => (
+            Subject::new("Service", INGRESS_NAMESPACE, ingress_service(kind)),
+            format!("the {kind} ingress gateway is in the cluster, but not in Azure's profile"),
+            "The next change of the cluster may remove it with its address.",
+            "enable it if it is used; otherwise let AKS remove it",
+            "removes the gateway",
+        ),
+        Topic::Egress(namespace, name) if wanted => (
+            Subject::new("Service", namespace.clone(), name.clone()),
+            format!(
+                "Azure has the egress gateway {name} in {namespace} enabled, but its Service is not in the cluster"
+            ),
+            "What should leave the cluster through it does not, or leaves from another address.",
+            "let AKS install it",
+            "installs the gateway",
+        ),
+        Topic::Egress(namespace, name) => (
+            Subject::new("Service", namespace.clone(), name.clone()),
+            format!("the egress gateway {name} in {namespace} is in the cluster, but not in Azure's profile"),
+            "The next change of the cluster may remove it.",
+            "enable it if it is used; otherwise let AKS remove it",
+            "removes the gateway",
+        ),
+        Topic::Authority => (
+            Subject::new("SecretProviderClass", SYSTEM_NAMESPACE, authority_class(cluster)),
+            format!("Azure's profile has a certificate authority {}, istiod uses {found}", row.wanted),
+            "Proxies get certificates of another root than planned; when AKS brings the two together, the root changes.",
+            "let AKS bring istiod to the profile, at a time when workloads can be restarted",
+            "changes the certificate authority; workloads must be restarted afterwards",
+        ),
+        Topic::Redirection => (
+            Subject::new("DaemonSet", SYSTEM_NAMESPACE, CNI_DAEMON_SET),
+            format!("Azure's profile redirects traffic by {}, new pods get {found}", row.wanted),
+            "New pods are made for another mechanism than the one that AKS maintains.",
+            "let AKS bring the injector to the profile, then restart workloads",
+            "changes what new pods get",
+        ),
+    };
+    let mut steps = vec![activity_log()];
+    if wanted {
+        steps.push(Step::command(Risk::Read, "shows what could be in the way", ["kubectl", "asm", "conflicts"]));
+    }
+    match &row.topic {
+        Topic::Mode if !wanted => {
+            steps.push(az(
+                Risk::Change,
+                "enables the mesh again; name the revision that is in use",
+                &["mesh", "enable", "--revision", "<revision>"],
+            ));
+        }
+        Topic::Ingress(kind) if !wanted => steps.push(az(
+            Risk::Change,
+            "enables the gateway, where it is used",
+            &["mesh", "enable-ingress-gateway", "--ingress-gateway-type", kind],
+        )),
+        _ => {}
+    }
+    steps.push(reconcile(reconciling));
+    let summary = if under_way {
+        format!("{summary}; AKS is changing the cluster now ({})", cluster.provisioning_state)
+    } else {
+        summary
+    };
+    let detail = if under_way { "What differs is in progress, and may be right in some minutes." } else { detail };
+    let mut finding = Finding::new(subject, summary, detail)
+        .key(KeyKind::Object, KEY)
+        .at_most(if under_way { Severity::Info } else { Severity::Error })
+        .remedy(Remedy::new(summary_of_remedy, steps));
+    if let Topic::Revision(name) = &row.topic {
+        finding = finding.key(KeyKind::Revision, name);
+    }
+    if row.topic == Topic::Mode && wanted {
+        finding = finding.key(KeyKind::Object, "istio");
+    }
+    let field = format!("serviceMeshProfile: {}", row.topic.words());
+    evidence(finding, cluster, &field, &row.wanted, Some(found))
+}
+
+/// The SecretProviderClass that a certificate authority from a Key Vault comes through.
+fn authority_class(cluster: &ManagedCluster) -> String {
+    class_name(cluster.service_mesh_profile.istio.revisions.first().map_or("asm", String::as_str))
+}
+
+static NOT_OFFERED: Check = Check {
+    code: "AZ04",
+    name: "revision-not-offered",
+    title: "Azure still offers the revisions of the mesh",
+    area: Area::Azure,
+    severity: Severity::Warning,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+A revision of the mesh is not among those that Azure offers in this region: it is out of support. It runs on, gets no further patches, and Azure may refuse changes of the mesh until it is upgraded.
+
+## Why it happens on AKS
+A revision is offered until six weeks after the second next one has come. Nothing upgrades the mesh by itself.
+
+## How we know
+`az aks mesh get-revisions` for the cluster's region. Where it answered, what it says about Kubernetes versions is also used by REV03 and REV04, in the place of the dated table inside the tool.
+
+## What to do
+Upgrade the mesh. `az aks mesh get-upgrades` names the revisions that can follow.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://learn.microsoft.com/azure/aks/istio-upgrade>",
+    run: not_offered,
+};
+
+fn not_offered(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let azure = answers(lens)?;
+    let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+    let istio = &cluster.service_mesh_profile.istio;
+    if !has_mesh(cluster) || istio.revisions.is_empty() {
+        return Ok(Verdict::default());
+    }
+    let Some(offered) = azure.revisions else {
+        return if lens.snapshot().azure.state().is_complete() { Ok(Verdict::default()) } else { Err(incomplete()) };
+    };
+    let offered: Vec<&str> = offered.mesh_revisions.iter().map(|one| one.revision.as_str()).collect();
+    let mut verdict = Verdict { examined: istio.revisions.len(), findings: Vec::new() };
+    for name in istio.revisions.iter().filter(|name| !offered.contains(&name.as_str())) {
+        let next =
+            azure.upgrades.filter(|upgrades| upgrades.revision == *name).and_then(|upgrades| upgrades.upgrades.last());
+        let mut steps = vec![az(Risk::Read, "shows where the mesh can go", &["mesh", "get-upgrades", "-o", "table"])];
+        // With two revisions the open upgrade has to be ended first.
+        if istio.revisions.len() == 1 {
+            let target = next.map_or("<revision>", String::as_str);
+            steps.push(az(
+                Risk::Change,
+                "installs the new revision beside the old one; no pod is touched",
+                &["mesh", "upgrade", "start", "--revision", target],
+            ));
+        }
+        let finding = Finding::new(
+            Subject::cluster("Revision", name.clone()),
+            format!("revision {name} is no longer offered in {}", cluster.location),
+            "It runs on without further patches, and Azure may refuse changes of the mesh until it is upgraded.",
+        )
+        .key(KeyKind::Object, KEY)
+        .key(KeyKind::Revision, name)
+        .remedy(Remedy::new("upgrade the mesh", steps));
+        let expected = names(offered.iter().copied());
+        verdict.findings.push(finding.evidence(
+            SourceId::Azure,
+            format!("managedcluster/{}", cluster.name),
+            "serviceMeshProfile.istio.revisions",
+            name,
+            Some(&format!("one of {expected}")),
+        ));
+    }
+    Ok(verdict)
+}
+
+static NO_ROTATION: Check = Check {
+    code: "AZ05",
+    name: "no-secret-rotation",
+    title: "A certificate authority from a Key Vault is fetched again when it changes",
+    area: Area::Azure,
+    severity: Severity::Warning,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+The mesh's certificate authority comes from a Key Vault, but secrets are fetched only when a pod starts. A renewed certificate in the vault does not reach istiod, which signs with the old one until that ends.
+
+## Why it happens on AKS
+The Key Vault add-on fetches secrets again only with `enableSecretRotation`. Where the add-on itself is off, a new istiod does not start at all.
+
+## How we know
+`serviceMeshProfile.istio.certificateAuthority.plugin` is set, and `addonProfiles.azureKeyvaultSecretsProvider` is off or its `enableSecretRotation` is not `true`, in the answer of `az aks show`.
+
+## What to do
+Switch rotation on. The next poll brings the current objects.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-plugin-ca>, <https://learn.microsoft.com/azure/aks/csi-secrets-store-configuration-options>",
+    run: |lens| {
+        let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+        if !has_mesh(cluster) || cluster.service_mesh_profile.istio.certificate_authority.plugin.is_none() {
+            return Ok(Verdict::default());
+        }
+        let addon = cluster.addon_profiles.get(KEY_VAULT).filter(|addon| addon.enabled);
+        let rotates = addon.is_some_and(|addon| addon.config.enable_secret_rotation.eq_ignore_ascii_case("true"));
+        if rotates {
+            return Ok(Verdict { examined: 1, findings: Vec::new() });
+        }
+        let on = az(
+            Risk::Change,
+            "lets the add-on fetch secrets again regularly",
+            &["addon", "update", "-a", "azure-keyvault-secrets-provider", "--enable-secret-rotation"],
+        );
+        let (summary, detail, step, observed) = match addon {
+            Some(addon) => (
+                "the mesh's certificate authority comes from a Key Vault, but a renewed one is not fetched",
+                "istiod signs with the certificate that it started with, until that ends.",
+                on,
+                addon.config.enable_secret_rotation.as_str(),
+            ),
+            None => (
+                "the mesh's certificate authority comes from a Key Vault, but the add-on that reads it is off",
+                "The next istiod does not start, and a renewed certificate is not fetched.",
+                az(
+                    Risk::Change,
+                    "enables the add-on, with rotation",
+                    &["enable-addons", "-a", "azure-keyvault-secrets-provider", "--enable-secret-rotation"],
+                ),
+                "add-on off",
+            ),
+        };
+        let finding = Finding::new(Subject::cluster("Cluster", "key-vault-add-on"), summary, detail)
+            .key(KeyKind::Object, KEY)
+            .remedy(Remedy::new("switch secret rotation on", vec![step]));
+        let finding = evidence(finding, cluster, "addonProfiles.azureKeyvaultSecretsProvider.config.enableSecretRotation", observed, Some("true"));
+        Ok(Verdict { examined: 1, findings: vec![finding] })
+    },
+};
+
+static OLD_AZ: Check = Check {
+    code: "AZ06",
+    name: "az-too-old",
+    title: "az knows everything that this mesh has",
+    area: Area::Azure,
+    severity: Severity::Warning,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+The installed version of `az` is older than something that the mesh uses. Its commands fail with words that do not say so, or lose settings that they do not know.
+
+## Why it happens on AKS
+`az` is not updated by itself everywhere. The extension `aks-preview` replaces commands of `az aks`, so that an old one hides new ones.
+
+## How we know
+`az version`, compared with the versions that Microsoft's pages name: 2.57.0 for the mesh, 2.80.0 for egress gateways, 2.86.0 for Istio's CNI plugin.
+
+## What to do
+Bring `az` up to date, and the extension where it is installed.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-deploy-addon>, <https://learn.microsoft.com/azure/aks/istio-deploy-egress>, <https://learn.microsoft.com/azure/aks/istio-cni>",
+    run: |lens| {
+        let azure = answers(lens)?;
+        let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+        let Some(tools) = azure.tools else { return Err(incomplete()) };
+        if !has_mesh(cluster) {
+            return Ok(Verdict::default());
+        }
+        let (needed, what) = needed_az(cluster);
+        let Some(true) = is_older(&tools.az, needed) else {
+            return Ok(Verdict { examined: 1, findings: Vec::new() });
+        };
+        let mut steps = vec![Step::command(Risk::Change, "brings az up to date", ["az", "upgrade"])];
+        let extension = tools.extensions.get("aks-preview");
+        if extension.is_some() {
+            steps.push(Step::command(
+                Risk::Change,
+                "brings the extension up to date, which replaces commands of az aks",
+                ["az", "extension", "update", "-n", "aks-preview"],
+            ));
+        }
+        let mut finding = Finding::new(
+            Subject::cluster("Cluster", "az"),
+            format!("az {} is too old for {what}", tools.az),
+            "Commands for the mesh fail with words that do not say so, or lose settings that they do not know.",
+        )
+        .key(KeyKind::Object, KEY)
+        .remedy(Remedy::new("bring az up to date", steps))
+        .evidence(SourceId::Azure, "az version", "azure-cli", &tools.az, Some(&format!("{needed} or newer")));
+        if let Some(version) = extension {
+            finding = finding.evidence(SourceId::Azure, "az version", "extensions.aks-preview", version, None);
+        }
+        Ok(Verdict { examined: 1, findings: vec![finding] })
+    },
+};
+
+static NO_LONG_TERM_SUPPORT: Check = Check {
+    code: "AZ07",
+    name: "long-term-support-needed",
+    title: "The support plan covers the Kubernetes version with the revision of the mesh",
+    area: Area::Azure,
+    severity: Severity::Warning,
+    inputs: &[SourceId::Azure],
+    uses: &[],
+    docs: "## What it means
+This revision supports the cluster's Kubernetes version only on clusters with long-term support, and the cluster does not have it.
+
+## Why it happens on AKS
+Older Kubernetes versions stay in support only under the plan `AKSLongTermSupport`, which needs the tier Premium. The calendar of the mesh has a column of its own for it.
+
+## How we know
+`supportPlan` and `currentKubernetesVersion` in the answer of `az aks show`, compared with what `az aks mesh get-revisions` says, or with the dated table inside the tool.
+
+## What to do
+Upgrade the cluster, or take the plan.
+
+## Sources
+<https://learn.microsoft.com/azure/aks/istio-support-policy>, <https://learn.microsoft.com/azure/aks/long-term-support>",
+    run: no_long_term_support,
+};
+
+fn no_long_term_support(lens: &Lens<'_>) -> Result<Verdict, Missing> {
+    let Some(cluster) = cluster(lens)? else { return Ok(Verdict::default()) };
+    let version = [&cluster.current_kubernetes_version, &cluster.kubernetes_version];
+    let Some(version) = version.into_iter().find(|version| !version.is_empty()) else { return Ok(Verdict::default()) };
+    let Some(kubernetes) = KubernetesMinor::parse(version) else { return Ok(Verdict::default()) };
+    if !has_mesh(cluster) || cluster.support_plan.is_empty() {
+        return Ok(Verdict::default());
+    }
+    let mut verdict = Verdict::default();
+    for name in &cluster.service_mesh_profile.istio.revisions {
+        let Some(known) = lens.facts().revisions.get(name) else { continue };
+        verdict.examined += 1;
+        if cluster.support_plan == LONG_TERM || fit(known, kubernetes) != Fit::LongTermSupportOnly {
+            continue;
+        }
+        let finding = Finding::new(
+            Subject::cluster("Revision", name.clone()),
+            format!("revision {name} supports Kubernetes {kubernetes} only with long-term support, which the cluster does not have"),
+            "This combination is not supported under the plan of the cluster.",
+        )
+        .key(KeyKind::Object, KEY)
+        .key(KeyKind::Revision, name)
+        .remedy(Remedy::new(
+            "upgrade the cluster, or take long-term support",
+            vec![
+                az(Risk::Read, "shows where the cluster can go", &["get-upgrades", "-o", "table"]),
+                az(
+                    Risk::Change,
+                    "or takes the plan, which costs the tier Premium",
+                    &["update", "--tier", "premium", "--k8s-support-plan", LONG_TERM],
+                ),
+            ],
+        ));
+        verdict.findings.push(evidence(finding, cluster, "supportPlan", &cluster.support_plan, Some(LONG_TERM)));
+    }
+    Ok(verdict)
+}
