@@ -39,6 +39,7 @@ mod sidecars;
 mod stranded;
 mod sync;
 mod telemetry;
+mod trials;
 mod upgrade;
 mod webhooks;
 
@@ -63,6 +64,12 @@ pub fn is_by_command(check: &Check) -> bool {
 #[must_use]
 pub fn is_of_logs(check: &Check) -> bool {
     check.inputs.contains(&SourceId::Logs)
+}
+
+/// Whether a check judges what the API server made of pods that it was asked about.
+#[must_use]
+pub fn is_of_trials(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::Trials)
 }
 
 /// Codes that existed once; they are never used again.
@@ -90,6 +97,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         policy::CHECKS,
         injection::CHECKS,
         stranded::CHECKS,
+        trials::CHECKS,
         namespaces::CHECKS,
         cni::CHECKS,
         native_sidecars::CHECKS,
@@ -230,6 +238,12 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
     // A sidecar without its restartPolicy is no sidecar.
     Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
+    // The API server refuses a pod that it is asked about for the reason that another finding tells.
+    Cause { cause: "CP01", effect: "INJ13", by: KeyKind::Revision },
+    Cause { cause: "CP06", effect: "INJ13", by: KeyKind::Revision },
+    Cause { cause: "WHK02", effect: "INJ13", by: KeyKind::Webhook },
+    Cause { cause: "WHK03", effect: "INJ13", by: KeyKind::Webhook },
+    Cause { cause: "CNI05", effect: "INJ13", by: KeyKind::Namespace },
     // A second Istio that works takes the same namespaces, and writes its own root into them.
     Cause { cause: "CON01", effect: "WHK04", by: KeyKind::Webhook },
     Cause { cause: "CON01", effect: "CA03", by: KeyKind::Namespace },

@@ -15,7 +15,7 @@ use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
     MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
-    ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
+    ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -132,6 +132,8 @@ pub enum SourceId {
     ProxyAnswers,
     /// Logs of istiod and of proxies, taken in: read by the command that is about logs, and by a capture that is asked to.
     Logs,
+    /// What the API server made of pods that it was asked about: only `inject-check --probe` does.
+    Trials,
     /// Services that carry Istio's component label, metadata only; so do the next seven.
     ComponentServices,
     /// ConfigMaps that carry it.
@@ -470,6 +472,8 @@ pub struct Snapshot {
     pub proxy_answers: Section<ProxyAnswers>,
     /// See [`SourceId::Logs`].
     pub logs: Section<ContainerLog>,
+    /// See [`SourceId::Trials`].
+    pub trials: Section<Trial>,
     /// See [`SourceId::ComponentServices`].
     pub component_services: Section<MetaOnly>,
     /// See [`SourceId::ComponentConfigMaps`].

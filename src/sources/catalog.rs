@@ -18,7 +18,7 @@ use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
     Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
-    Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
+    Service, ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -536,6 +536,15 @@ pub static SOURCES: &[Source] = &[
         logs,
         from_json::<ContainerLog>,
         // A pod has several containers, and a container a log of before.
+        None
+    ),
+    source!(
+        Trials,
+        "pods",
+        Reach::ByCommand("kubectl asm inject-check --probe asks the API server about a pod"),
+        trials,
+        |bytes| serde_json::from_slice::<Trial>(bytes),
+        // One namespace may have a workload of one name twice, and a plain pod besides.
         None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),

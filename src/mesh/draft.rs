@@ -1,0 +1,186 @@
+//! Pods to ask the API server about: a workload's next pod, or a plain one.
+
+use serde_json::{Map, Value, json};
+
+use crate::mesh::injection::INJECT;
+
+/// The image of a plain pod, unless another is named: the one that AKS's own nodes run in every pod's sandbox, so that it
+/// is there already, or can be pulled where anything can.
+pub const IMAGE: &str = "mcr.microsoft.com/oss/v2/kubernetes/pause:3.6";
+
+/// Name of the only container of a plain pod.
+pub const CONTAINER: &str = "probe";
+
+/// A pod that asks for nothing: it satisfies the Pod Security Standard `restricted` and has requests and limits, so that
+/// what is refused is what the mesh adds to it.
+#[must_use]
+pub fn plain(image: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"labels": {"app.kubernetes.io/name": "kubectl-asm-probe", "app.kubernetes.io/managed-by": "kubectl-asm"}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 1,
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": CONTAINER,
+                "image": image,
+                "resources": {
+                    "requests": {"cpu": "10m", "memory": "16Mi"},
+                    "limits": {"cpu": "100m", "memory": "64Mi"},
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    })
+}
+
+/// The next pod of a workload, from the whole object as the API server has it; none for what has no pod template.
+///
+/// Labels and annotations stay, because they decide. Owner, name and node do not.
+#[must_use]
+pub fn next_pod(object: &Value) -> Option<Value> {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let template = match kind {
+        "Pod" => return bare(object),
+        "CronJob" => object.pointer("/spec/jobTemplate/spec/template")?,
+        _ => object.pointer("/spec/template")?,
+    };
+    let spec = template.get("spec").filter(|spec| spec.is_object())?;
+    Some(pod(template.get("metadata"), spec.clone()))
+}
+
+fn pod(metadata: Option<&Value>, spec: Value) -> Value {
+    let mut kept = Map::new();
+    for part in ["labels", "annotations"] {
+        if let Some(map) = metadata.and_then(|metadata| metadata.get(part)).filter(|map| map.is_object()) {
+            kept.insert(part.to_owned(), map.clone());
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": kept, "spec": spec})
+}
+
+/// A pod without an owner is the only record of its own template. What the injector put in is taken out again, as its
+/// annotation lists it, and so is what the scheduler and admission wrote.
+fn bare(object: &Value) -> Option<Value> {
+    const STATUS: &str = "sidecar.istio.io/status";
+    let spec = object.get("spec").filter(|spec| spec.is_object())?;
+    let mut made = pod(object.get("metadata"), spec.clone());
+    let status = made
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+        .and_then(|annotations| annotations.remove(STATUS))
+        .and_then(|status| serde_json::from_str::<Value>(status.as_str().unwrap_or_default()).ok());
+    let spec = made.get_mut("spec").and_then(Value::as_object_mut)?;
+    spec.remove("nodeName");
+    // Written from the priority class; another value than the class's own is refused.
+    spec.remove("priority");
+    let mut gone: Vec<(&str, Value)> = Vec::new();
+    if let Some(status) = &status {
+        gone = ["initContainers", "containers", "volumes"]
+            .iter()
+            .filter_map(|list| Some((*list, status.get(*list)?.clone())))
+            .collect();
+    }
+    // The token that admission mounts; it is mounted again.
+    let token = |name: &str| name.starts_with("kube-api-access-");
+    for list in ["initContainers", "containers", "volumes"] {
+        let named = gone.iter().filter(|(of, _)| *of == list).filter_map(|(_, names)| names.as_array()).flatten();
+        let named: Vec<&str> = named.filter_map(Value::as_str).collect();
+        if let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) {
+            items.retain(|item| {
+                let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
+                // A native sidecar is listed as no container at all.
+                let proxy = status.is_some() && list != "volumes" && name == crate::mesh::proxy::PROXY_CONTAINER;
+                !named.contains(&name) && !proxy && !(list == "volumes" && token(name))
+            });
+            for item in items {
+                if let Some(mounts) = item.get_mut("volumeMounts").and_then(Value::as_array_mut) {
+                    mounts.retain(|mount| !mount.get("name").and_then(Value::as_str).is_some_and(token));
+                }
+            }
+        }
+    }
+    Some(made)
+}
+
+/// The same pod, opting out of injection.
+#[must_use]
+pub fn without_sidecar(pod: &Value) -> Value {
+    let mut other = pod.clone();
+    if let Some(metadata) = other.get_mut("metadata").and_then(Value::as_object_mut) {
+        let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert(INJECT.to_owned(), "false".into());
+        }
+    }
+    other
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_template_keeps_what_decides_and_nothing_of_its_owner() {
+        let deployment = json!({
+            "kind": "Deployment",
+            "metadata": {"name": "cart", "uid": "1"},
+            "spec": {"template": {
+                "metadata": {"labels": {"app": "cart"}, "annotations": {"sidecar.istio.io/inject": "true"}, "creationTimestamp": null},
+                "spec": {"serviceAccountName": "cart", "containers": [{"name": "app", "image": "x"}]}}},
+        });
+        let pod = next_pod(&deployment).unwrap();
+        assert_eq!(
+            pod["metadata"],
+            json!({"labels": {"app": "cart"}, "annotations": {"sidecar.istio.io/inject": "true"}})
+        );
+        assert_eq!(pod["spec"]["serviceAccountName"], "cart");
+        let cron = json!({"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}}});
+        assert_eq!(next_pod(&cron).unwrap()["spec"]["restartPolicy"], "Never");
+        for odd in [json!({"kind": "Deployment"}), json!({"kind": "Pod", "spec": "x"}), json!(7), json!(null)] {
+            assert_eq!(next_pod(&odd), None);
+        }
+    }
+
+    #[test]
+    fn a_bare_pod_loses_what_the_injector_and_the_scheduler_gave_it() {
+        let pod = json!({
+            "kind": "Pod",
+            "metadata": {"name": "p", "labels": {"app": "p"}, "annotations": {"sidecar.istio.io/status":
+                "{\"initContainers\":[\"istio-init\"],\"containers\":[\"istio-proxy\"],\"volumes\":[\"istio-envoy\"],\"revision\":\"asm-1-30\"}"}},
+            "spec": {"nodeName": "n", "priority": 0,
+                "initContainers": [{"name": "istio-init"}, {"name": "own"}],
+                "containers": [{"name": "app", "volumeMounts": [{"name": "kube-api-access-x"}, {"name": "data"}]}, {"name": "istio-proxy"}],
+                "volumes": [{"name": "istio-envoy"}, {"name": "data"}, {"name": "kube-api-access-x"}]},
+        });
+        let made = next_pod(&pod).unwrap();
+        assert_eq!(
+            made["spec"],
+            json!({"initContainers": [{"name": "own"}],
+                "containers": [{"name": "app", "volumeMounts": [{"name": "data"}]}],
+                "volumes": [{"name": "data"}]})
+        );
+        assert_eq!(made["metadata"], json!({"labels": {"app": "p"}, "annotations": {}}));
+    }
+
+    #[test]
+    fn opting_out_is_a_label_and_leaves_the_rest() {
+        let other = without_sidecar(&plain(IMAGE));
+        assert_eq!(other["metadata"]["labels"][INJECT], "false");
+        assert_eq!(other["spec"], plain(IMAGE)["spec"]);
+        assert_eq!(without_sidecar(&json!({"metadata": {}}))["metadata"]["labels"][INJECT], "false");
+    }
+}
