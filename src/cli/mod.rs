@@ -9,6 +9,7 @@ mod generate;
 mod inject_check;
 mod logs;
 mod manifest;
+mod probe;
 mod proxy_config;
 mod proxy_diff;
 mod proxy_status;

@@ -19,6 +19,7 @@ mod log;
 mod proxy;
 mod request;
 pub mod split;
+pub mod trial;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,50 +1,8 @@
-//! Pods to ask the API server about: a workload's next pod, or a plain one.
+//! A workload's next pod, to ask the API server about.
 
 use serde_json::{Map, Value, json};
 
 use crate::mesh::injection::INJECT;
-
-/// The image of a plain pod, unless another is named: the one that AKS's own nodes run in every pod's sandbox, so that it
-/// is there already, or can be pulled where anything can.
-pub const IMAGE: &str = "mcr.microsoft.com/oss/v2/kubernetes/pause:3.6";
-
-/// Name of the only container of a plain pod.
-pub const CONTAINER: &str = "probe";
-
-/// A pod that asks for nothing: it satisfies the Pod Security Standard `restricted` and has requests and limits, so that
-/// what is refused is what the mesh adds to it.
-#[must_use]
-pub fn plain(image: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"labels": {"app.kubernetes.io/name": "kubectl-asm-probe", "app.kubernetes.io/managed-by": "kubectl-asm"}},
-        "spec": {
-            "automountServiceAccountToken": false,
-            "terminationGracePeriodSeconds": 1,
-            "nodeSelector": {"kubernetes.io/os": "linux"},
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [{
-                "name": CONTAINER,
-                "image": image,
-                "resources": {
-                    "requests": {"cpu": "10m", "memory": "16Mi"},
-                    "limits": {"cpu": "100m", "memory": "64Mi"},
-                },
-                "securityContext": {
-                    "allowPrivilegeEscalation": false,
-                    "readOnlyRootFilesystem": true,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-            }],
-        },
-    })
-}
 
 /// The next pod of a workload, from the whole object as the API server has it; none for what has no pod template.
 ///
@@ -178,9 +136,10 @@ mod tests {
 
     #[test]
     fn opting_out_is_a_label_and_leaves_the_rest() {
-        let other = without_sidecar(&plain(IMAGE));
-        assert_eq!(other["metadata"]["labels"][INJECT], "false");
-        assert_eq!(other["spec"], plain(IMAGE)["spec"]);
+        let pod = json!({"metadata": {"labels": {"app": "x", INJECT: "true"}}, "spec": {"hostNetwork": true}});
+        let other = without_sidecar(&pod);
+        assert_eq!(other["metadata"]["labels"], json!({"app": "x", INJECT: "false"}));
+        assert_eq!(other["spec"], pod["spec"]);
         assert_eq!(without_sidecar(&json!({"metadata": {}}))["metadata"]["labels"][INJECT], "false");
     }
 }

@@ -3,6 +3,7 @@
 use crate::mesh::denial::{Denial, denial};
 use crate::mesh::injection::{Candidate, Verdict};
 use crate::mesh::proxy::{self, ProxyKind};
+use crate::mesh::webhook::INJECTOR_SUFFIX;
 use crate::model::Container;
 use crate::model::trial::{Life, Trial};
 
@@ -92,7 +93,7 @@ pub fn compare(verdict: &Verdict, fate: &Fate<'_>) -> Agreement {
 /// Whether a refusal says that an injecting webhook of Istio did not answer.
 #[must_use]
 pub fn is_injectors(denial: Denial<'_>) -> bool {
-    matches!(denial, Denial::Unreachable(entry) if entry.ends_with(".istio.io"))
+    matches!(denial, Denial::Unreachable(entry) if entry.ends_with(INJECTOR_SUFFIX))
 }
 
 /// A container that was added, or whose image was filled in.

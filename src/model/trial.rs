@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_trial_without_anything_and_with_odd_volumes_decodes() {
-        let text = r#"{"sent":{"spec":{"volumes":[{"name":"a"},{"name":7},null,"x"],"containers":[{"name":"c"}]}},"made":null}"#;
+        let text =
+            r#"{"sent":{"spec":{"volumes":[{"name":"a"},{"emptyDir":{}}],"containers":[{"name":"c"}]}},"made":null}"#;
         let trial: Trial = serde_json::from_str(text).unwrap();
         assert_eq!(trial.sent.volumes, ["a"]);
         assert_eq!(trial.sent.pod.spec.containers[0].name, "c");

@@ -5,6 +5,8 @@ pub mod document;
 mod inventory;
 pub mod logs;
 pub mod logs_view;
+mod probe;
+pub mod probe_view;
 pub mod proxy_config;
 pub mod proxy_config_view;
 pub mod proxy_diff;

@@ -26,7 +26,12 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&inventory::render(view, style, wide));
         }
-        View::Inject(view) => out.push_str(&inject(report, view, style, wide)),
+        View::Inject(view) => {
+            out.push_str(&inject(report, view, style, wide));
+            if let Some(probes) = &view.probes {
+                out.push_str(&super::probe::render(probes, style, wide));
+            }
+        }
         View::ProxyConfig(view) => {
             let mut left = proxy_config::heading(&view.proxy);
             if let (OriginKind::File, Some(time)) = (report.origin.kind, report.origin.captured_at) {
@@ -179,7 +184,7 @@ pub fn object(subject: &Subject) -> String {
     }
 }
 
-fn short_kind(kind: &str) -> String {
+pub(super) fn short_kind(kind: &str) -> String {
     match kind {
         "Deployment" => "deploy".to_owned(),
         "StatefulSet" => "sts".to_owned(),

@@ -164,6 +164,8 @@ pub struct ProxyImage {
 pub struct InjectView {
     /// Rows, by namespace, kind and name.
     pub workloads: Vec<WorkloadView>,
+    /// What the API server made of pods; none without `--probe`.
+    pub probes: Option<Vec<super::probe_view::ProbeView>>,
 }
 
 /// One workload.
