@@ -239,9 +239,7 @@ pub const CAUSES: &[Cause] = &[
     // A sidecar without its restartPolicy is no sidecar.
     Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
     // The API server refuses a pod that it is asked about for the reason that another finding tells.
-    Cause { cause: "CP01", effect: "INJ13", by: KeyKind::Revision },
-    Cause { cause: "CP06", effect: "INJ13", by: KeyKind::Revision },
-    Cause { cause: "WHK02", effect: "INJ13", by: KeyKind::Webhook },
+    Cause { cause: "CON08", effect: "INJ13", by: KeyKind::Object },
     Cause { cause: "WHK03", effect: "INJ13", by: KeyKind::Webhook },
     Cause { cause: "CNI05", effect: "INJ13", by: KeyKind::Namespace },
     // A second Istio that works takes the same namespaces, and writes its own root into them.

@@ -1,6 +1,7 @@
 //! INJ: what the API server does with a pod that it is asked about, against what was computed.
 
 use super::cni::switch;
+use super::network::WEBHOOK_PORT;
 use super::remedies::{names, quote};
 use crate::engine::finding::KeyKind;
 use crate::engine::{Area, Check, Finding, Lens, Missing, Remedy, Risk, Severity, Step, Subject, Verdict};
@@ -153,6 +154,11 @@ fn finding(
         answer,
         Some(promise(computed)),
     );
+    if let Some(other) = &trial.without_sidecar {
+        let answer = other.refused.as_ref().map_or_else(|| "made".to_owned(), |refusal| quote(&refusal.message));
+        let asked = format!("POST {namespace}/pods?dryRun=All");
+        found = found.evidence(SourceId::Trials, asked, "answer with sidecar.istio.io/inject=false", answer, None);
+    }
     if trial.stands_for != "Namespace" {
         let key = format!("{namespace}/{}/{}", trial.stands_for, trial.metadata.name);
         found = found.key(KeyKind::Workload, key);
@@ -166,7 +172,6 @@ fn only_with_sidecar(trial: &Trial) -> Option<bool> {
 }
 
 fn refused(lens: &Lens<'_>, trial: &Trial, computed: Option<&injection::Verdict>, denial: Denial<'_>) -> Finding {
-    let namespace = trial.metadata.namespace.as_str();
     let (who, steps) = denier(lens, trial, denial);
     let only = only_with_sidecar(trial);
     let what = match only {
@@ -181,6 +186,9 @@ fn refused(lens: &Lens<'_>, trial: &Trial, computed: Option<&injection::Verdict>
         (Denial::Unreachable(_), _) if is_injectors(denial) => {
             "Kubernetes refuses each new pod that should have a sidecar until that webhook answers; running pods stay."
         }
+        (Denial::Unreachable(_), _) => {
+            "Kubernetes refuses each new pod that this webhook covers until it answers; running pods stay."
+        }
         (_, Some(true)) => "Without a sidecar the same pod passes. Running pods stay; new ones cannot be created.",
         (_, Some(false)) if plain => {
             "It is refused without a sidecar, too. The rule may be about this test pod: probe a workload of yours by its name."
@@ -190,6 +198,7 @@ fn refused(lens: &Lens<'_>, trial: &Trial, computed: Option<&injection::Verdict>
     };
     let severity = match (denial, plain, only) {
         (Denial::NoDryRun(_), ..) => Severity::Info,
+        (Denial::Unreachable(_), ..) => Severity::Error,
         (_, true, Some(false)) => Severity::Warning,
         _ => Severity::Error,
     };
@@ -206,19 +215,7 @@ fn refused(lens: &Lens<'_>, trial: &Trial, computed: Option<&injection::Verdict>
         if let Some(webhook) = computed.and_then(|computed| computed.webhook.as_deref()) {
             finding = finding.key(KeyKind::Webhook, webhook);
         }
-        if let Some(revision) = computed.and_then(|computed| computed.revision.as_deref()) {
-            finding = finding.key(KeyKind::Revision, revision);
-        }
-    }
-    if let Some(refusal) = trial.without_sidecar.as_ref() {
-        let answer = refusal.refused.as_ref().map_or_else(|| "made".to_owned(), |refusal| quote(&refusal.message));
-        finding = finding.evidence(
-            SourceId::Trials,
-            format!("POST {namespace}/pods?dryRun=All"),
-            "the same pod with sidecar.istio.io/inject=false",
-            answer,
-            None,
-        );
+        finding = finding.key(KeyKind::Object, WEBHOOK_PORT);
     }
     finding
 }

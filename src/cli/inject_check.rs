@@ -83,9 +83,10 @@ pub fn is_about_injection(check: &Check) -> bool {
     area && !OTHERS.contains(&check.code) && super::status::is_of_status(check)
 }
 
-/// What a probe judges besides: the API server's answers, and why it may refuse a sidecar.
-fn is_about_a_probe(check: &Check) -> bool {
-    is_about_injection(check) || checks::is_of_trials(check) || check.code == "CNI05"
+/// What a probe judges besides: the API server's answers, and why it may refuse a sidecar or not reach istiod.
+#[must_use]
+pub fn is_about_a_probe(check: &Check) -> bool {
+    is_about_injection(check) || checks::is_of_trials(check) || matches!(check.code, "CNI05" | "CON08")
 }
 
 /// Which workloads are asked about.

@@ -10,11 +10,11 @@ use crate::engine::Check;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
-use crate::sources::rights::{Right, Where, of_logs, of_one_proxy, rights};
+use crate::sources::rights::{Right, Where, of_a_probe, of_logs, of_one_proxy, rights};
 
 /// Print the roles that are enough for a command
 ///
-/// Every right is `get` or `list`, but for the port-forward to istiod. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
+/// Every right is `get` or `list`, but for port-forwards and for --probe. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
 /// of those namespaces; -n also narrows the rest from a ClusterRole to Roles.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -24,6 +24,9 @@ pub struct RbacArgs {
     /// The command that the roles are for
     #[arg(long = "for", value_enum, default_value = "status", value_name = "COMMAND")]
     command: For,
+    /// With inject-check: what its --probe needs besides, to ask about pods and to create one
+    #[arg(long)]
+    probe: bool,
     /// Namespace to examine (repeatable); without it all of them
     #[arg(long, short = 'n', value_name = "NAMESPACE")]
     namespace: Vec<String>,
@@ -83,12 +86,17 @@ fn subject(text: &str) -> Result<Subject, String> {
 pub fn run(args: &RbacArgs) -> Exit {
     let usual = |check: &Check| match args.command {
         For::Status => status::is_of_status(check),
+        For::InjectCheck if args.probe => inject_check::is_about_a_probe(check),
         For::InjectCheck => inject_check::is_about_injection(check),
         For::ProxyStatus => proxy_status::is_about_sync(check),
         For::ProxyConfig | For::Logs => false,
         For::Conflicts => conflicts::is_about_conflicts(check),
         For::Capture => true,
     };
+    if args.probe && args.command != For::InjectCheck {
+        ui::message("error: --probe goes with --for inject-check only\n");
+        return Exit::Unable;
+    }
     let selected = match session::select(&args.only, &args.skip, &usual) {
         Ok(selected) => selected,
         Err(error) => {
@@ -105,11 +113,14 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
     };
     let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
-    let rights = match args.command {
+    let mut rights = match args.command {
         For::ProxyConfig => of_one_proxy(&scope),
         For::Logs => of_logs(&scope),
         _ => rights(&sources, &scope),
     };
+    if args.probe {
+        rights.extend(of_a_probe(&scope));
+    }
     let name = match args.command {
         For::Status => "kubectl-asm-status",
         For::InjectCheck => "kubectl-asm-inject-check",

@@ -66,7 +66,7 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn delete(path: String, need: &'a Need) -> Self {
-        Self { method: Method::DELETE, path, accept: ACCEPT_JSON, body: None, need: Some(need) }
+        Self { method: Method::DELETE, path, accept: ACCEPT_JSON, body: None, need: Some(need), patient: false }
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn answer(shared: &Shared, call: Call<'_>) -> Result<(StatusCod
             tokio::time::sleep(wait).await;
             continue;
         }
-        return Incoming::new(shared, response)?.whole().await.map(|body| (status, body));
+        return Incoming::new(shared, response, call.idle(shared))?.whole().await.map(|body| (status, body));
     }
 }
 

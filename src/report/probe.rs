@@ -13,7 +13,7 @@ const DETAILED: usize = 3;
 #[must_use]
 pub fn render(probes: &[ProbeView], style: Style, wide: bool) -> String {
     if probes.is_empty() {
-        return "\nThe API server was asked about no pod.\n".to_owned();
+        return "\nThe API server answered about no pod.\n".to_owned();
     }
     let several = probes.iter().any(|probe| probe.namespace != probes[0].namespace);
     let mut headers = vec!["PROBE", "ANSWER", "COMPUTED"];

@@ -324,7 +324,9 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     let others: BTreeSet<String> =
         report.gaps.iter().filter(|gap| gap.need.is_none()).map(|gap| gap.hint.clone()).collect();
     let rights = rights(report, wide);
-    let granted = (!rights.is_empty()).then(|| "kubectl asm rbac prints the roles that are enough.".to_owned());
+    let probes = matches!(&report.view, View::Inject(view) if view.probes.is_some());
+    let rbac = if probes { "kubectl asm rbac --for inject-check --probe" } else { "kubectl asm rbac" };
+    let granted = (!rights.is_empty()).then(|| format!("{rbac} prints the roles that are enough."));
     for line in rights.into_iter().chain(others).chain(reasons).chain(granted) {
         out.push_str(&wrap(&printable(&line), 4, style.width));
     }

@@ -288,6 +288,7 @@ fn resource(kind: &str) -> &'static str {
         "GatewayClass" => "gatewayclasses",
         "ProxyAnswers" => "proxyanswers",
         "ContainerLog" => "containerlogs",
+        "Trial" => "trials",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -363,10 +364,11 @@ fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
             }
-            // No API server has these: commands about one proxy, or about logs, put them there.
+            // No API server has these: the command that is asked for them puts them there.
             let by_command = match source.id {
                 SourceId::ProxyAnswers => "ProxyAnswers",
                 SourceId::Logs => "ContainerLog",
+                SourceId::Trials => "Trial",
                 _ => "",
             };
             if !by_command.is_empty() {
