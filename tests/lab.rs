@@ -12,6 +12,8 @@ mod conflicts;
 mod logs;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/probe.rs"]
+mod probe;
 #[path = "lab/proxies.rs"]
 mod proxies;
 #[path = "lab/proxy_config.rs"]
@@ -278,6 +280,26 @@ fn printed_roles_are_enough_and_minimal() {
     rights::enough_and_minimal(&["proxy-status"], &["--for", "proxy-status"]);
     rights::enough_and_minimal(&["conflicts"], &["--for", "conflicts"]);
     rights::enough_and_minimal(&["inject-check"], &["--for", "inject-check", "-n", "audit"]);
+}
+
+#[test]
+fn probe_leaves_nothing_behind() {
+    probe::asks_and_leaves_nothing_behind();
+}
+
+#[test]
+fn probe_tells_refusals_apart() {
+    probe::tells_refusals_apart();
+}
+
+#[test]
+fn probe_of_one_namespace() {
+    probe::users_of_one_namespace();
+}
+
+#[test]
+fn probe_creates_and_deletes() {
+    probe::creates_one_and_deletes_it();
 }
 
 #[test]
