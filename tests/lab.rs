@@ -12,6 +12,8 @@ mod conflicts;
 mod logs;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/precheck.rs"]
+mod precheck;
 #[path = "lab/probe.rs"]
 mod probe;
 #[path = "lab/proxies.rs"]
@@ -283,6 +285,11 @@ fn printed_roles_are_enough_and_minimal() {
 }
 
 #[test]
+fn precheck_tells_what_the_commands_then_find() {
+    precheck::of_an_admin_and_of_one_namespace();
+}
+
+#[test]
 fn probe_leaves_nothing_behind() {
     probe::asks_and_leaves_nothing_behind();
 }
@@ -295,6 +302,11 @@ fn probe_tells_refusals_apart() {
 #[test]
 fn probe_of_one_namespace() {
     probe::users_of_one_namespace();
+}
+
+#[test]
+fn probe_with_printed_roles() {
+    rights::enough_for_a_probe();
 }
 
 #[test]

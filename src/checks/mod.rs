@@ -39,6 +39,7 @@ mod sidecars;
 mod stranded;
 mod sync;
 mod telemetry;
+pub(crate) mod tools;
 mod trials;
 mod upgrade;
 mod webhooks;
@@ -72,6 +73,12 @@ pub fn is_of_trials(check: &Check) -> bool {
     check.inputs.contains(&SourceId::Trials)
 }
 
+/// Whether a check looks at this machine and at one's own rights, so that only `precheck` does it.
+#[must_use]
+pub fn is_of_precheck(check: &Check) -> bool {
+    check.inputs.iter().any(|id| matches!(id, SourceId::Programs | SourceId::Grants))
+}
+
 /// Codes that existed once; they are never used again.
 pub const RETIRED: &[&str] = &[];
 
@@ -79,6 +86,7 @@ pub const RETIRED: &[&str] = &[];
 pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
+        tools::CHECKS,
         control_plane::CHECKS,
         istiod_start::CHECKS,
         istiods::CHECKS,

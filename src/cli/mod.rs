@@ -9,6 +9,7 @@ mod generate;
 mod inject_check;
 mod logs;
 mod manifest;
+mod precheck;
 mod probe;
 mod proxy_config;
 mod proxy_diff;
@@ -16,6 +17,7 @@ mod proxy_status;
 mod rbac;
 mod session;
 mod status;
+mod tools;
 mod ui;
 mod version;
 
@@ -50,6 +52,7 @@ enum Command {
     ProxyStatus(proxy_status::ProxyStatusArgs),
     Conflicts(conflicts::ConflictsArgs),
     Logs(logs::LogsArgs),
+    Precheck(precheck::PrecheckArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -104,6 +107,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::ProxyStatus(args) => proxy_status::run(connection, &args),
         Command::Conflicts(args) => conflicts::run(connection, &args),
         Command::Logs(args) => logs::run(connection, &args),
+        Command::Precheck(args) => precheck::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{conflicts, inject_check, proxy_status, session, status, ui};
 use crate::engine::Check;
+use crate::report::ErrorDocument;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
@@ -44,15 +45,32 @@ pub struct RbacArgs {
     output: Output,
 }
 
+/// A command that needs rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum For {
+pub enum For {
+    /// `status`.
     Status,
+    /// `inject-check`.
     InjectCheck,
+    /// `proxy-status`.
     ProxyStatus,
+    /// `proxy-config`.
     ProxyConfig,
+    /// `conflicts`.
     Conflicts,
+    /// `logs`.
     Logs,
+    /// `capture`.
     Capture,
+}
+
+impl For {
+    /// The command's name.
+    #[must_use]
+    pub fn name(self) -> String {
+        use clap::ValueEnum;
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -84,53 +102,20 @@ fn subject(text: &str) -> Result<Subject, String> {
 
 /// Runs `rbac`.
 pub fn run(args: &RbacArgs) -> Exit {
-    let usual = |check: &Check| match args.command {
-        For::Status => status::is_of_status(check),
-        For::InjectCheck if args.probe => inject_check::is_about_a_probe(check),
-        For::InjectCheck => inject_check::is_about_injection(check),
-        For::ProxyStatus => proxy_status::is_about_sync(check),
-        For::ProxyConfig | For::Logs => false,
-        For::Conflicts => conflicts::is_about_conflicts(check),
-        For::Capture => true,
-    };
     if args.probe && args.command != For::InjectCheck {
         ui::message("error: --probe goes with --for inject-check only\n");
         return Exit::Unable;
     }
-    let selected = match session::select(&args.only, &args.skip, &usual) {
-        Ok(selected) => selected,
+    let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
+    let rights = match of_command(args.command, args.probe, &scope, &args.only, &args.skip) {
+        Ok(rights) => rights,
         Err(error) => {
             ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));
             return Exit::Unable;
         }
     };
-    let sources: BTreeSet<SourceId> = match args.command {
-        For::Status => session::needs(status::VIEW, &selected),
-        For::InjectCheck => session::needs(inject_check::VIEW, &selected),
-        For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
-        For::ProxyConfig | For::Logs => BTreeSet::new(),
-        For::Conflicts => session::needs(conflicts::VIEW, &selected),
-        For::Capture => SOURCES.iter().map(|source| source.id).collect(),
-    };
-    let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
-    let mut rights = match args.command {
-        For::ProxyConfig => of_one_proxy(&scope),
-        For::Logs => of_logs(&scope),
-        _ => rights(&sources, &scope),
-    };
-    if args.probe {
-        rights.extend(of_a_probe(&scope));
-    }
-    let name = match args.command {
-        For::Status => "kubectl-asm-status",
-        For::InjectCheck => "kubectl-asm-inject-check",
-        For::ProxyStatus => "kubectl-asm-proxy-status",
-        For::ProxyConfig => "kubectl-asm-proxy-config",
-        For::Conflicts => "kubectl-asm-conflicts",
-        For::Logs => "kubectl-asm-logs",
-        For::Capture => "kubectl-asm-capture",
-    };
-    let objects = objects(name, &rights, &args.to);
+    let name = format!("kubectl-asm-{}", args.command.name());
+    let objects = objects(&name, &rights, &args.to);
     let text = match args.output {
         Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
         Output::Yaml => {
@@ -139,6 +124,59 @@ pub fn run(args: &RbacArgs) -> Exit {
         }
     };
     super::print(&text)
+}
+
+/// The rights of a command.
+///
+/// # Errors
+/// When a word of `only` or `skip` is neither a code nor an area.
+pub fn of_command(
+    command: For,
+    probe: bool,
+    scope: &Scope,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeSet<Right>, ErrorDocument> {
+    let mut rights = match command {
+        For::ProxyConfig => of_one_proxy(scope),
+        For::Logs => of_logs(scope),
+        _ => rights(&sources(command, probe, only, skip)?, scope),
+    };
+    if probe {
+        rights.extend(of_a_probe(scope));
+    }
+    Ok(rights)
+}
+
+/// The sources that a command reads.
+///
+/// # Errors
+/// When a word of `only` or `skip` is neither a code nor an area.
+pub fn sources(
+    command: For,
+    probe: bool,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeSet<SourceId>, ErrorDocument> {
+    let usual = |check: &Check| match command {
+        For::Status => status::is_of_status(check),
+        For::InjectCheck if probe => inject_check::is_about_a_probe(check),
+        For::InjectCheck => inject_check::is_about_injection(check),
+        For::ProxyStatus => proxy_status::is_about_sync(check),
+        For::ProxyConfig | For::Logs => false,
+        For::Conflicts => conflicts::is_about_conflicts(check),
+        For::Capture => true,
+    };
+    let selected = session::select(only, skip, &usual)?;
+    Ok(match command {
+        For::Status => session::needs(status::VIEW, &selected),
+        For::InjectCheck => session::needs(inject_check::VIEW, &selected),
+        For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
+        For::ProxyConfig => BTreeSet::from([SourceId::ProxyAnswers]),
+        For::Logs => BTreeSet::from([SourceId::Logs]),
+        For::Conflicts => session::needs(conflicts::VIEW, &selected),
+        For::Capture => SOURCES.iter().map(|source| source.id).collect(),
+    })
 }
 
 /// What a role cannot say, as comments.

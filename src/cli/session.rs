@@ -399,7 +399,7 @@ pub(super) fn live_and_then(
 ///
 /// # Errors
 /// When the operating system does not give what is needed.
-fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| ErrorDocument {
         kind: "internal".to_owned(),
         message: format!("no runtime: {error}"),

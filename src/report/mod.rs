@@ -5,6 +5,8 @@ pub mod document;
 mod inventory;
 pub mod logs;
 pub mod logs_view;
+mod precheck;
+pub mod precheck_view;
 mod probe;
 pub mod probe_view;
 pub mod proxy_config;

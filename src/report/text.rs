@@ -26,6 +26,11 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&inventory::render(view, style, wide));
         }
+        View::Precheck(view) => {
+            out.push_str(&header(report, installed(&report.view), style));
+            out.push('\n');
+            out.push_str(&super::precheck::render(view, style, wide));
+        }
         View::Inject(view) => {
             out.push_str(&inject(report, view, style, wide));
             if let Some(probes) = &view.probes {
@@ -115,6 +120,7 @@ fn installed(view: &View) -> Option<Vec<String>> {
             revisions.iter().map(|revision| version(revision).unwrap_or_else(|| revision.name.clone())).collect()
         }),
         View::Conflicts(view) => view.revisions.clone(),
+        View::Precheck(view) => view.revisions.clone(),
         View::Inject(_)
         | View::ProxyConfig(_)
         | View::ProxyStatus(_)
@@ -323,9 +329,20 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     // Without a right that would fill it, a gap has only its own words.
     let others: BTreeSet<String> =
         report.gaps.iter().filter(|gap| gap.need.is_none()).map(|gap| gap.hint.clone()).collect();
-    let rights = rights(report, wide);
-    let probes = matches!(&report.view, View::Inject(view) if view.probes.is_some());
-    let rbac = if probes { "kubectl asm rbac --for inject-check --probe" } else { "kubectl asm rbac" };
+    // Every command's rights at once are long; the table before it counts them.
+    let counted = matches!(report.view, View::Precheck(_)) && !wide;
+    let rights = match counted {
+        true if report.gaps.iter().any(|gap| gap.need.is_some()) => {
+            vec!["-o wide lists the rights that are missing.".to_owned()]
+        }
+        true => Vec::new(),
+        false => rights(report, wide),
+    };
+    let rbac = match &report.view {
+        View::Inject(view) if view.probes.is_some() => "kubectl asm rbac --for inject-check --probe",
+        View::Precheck(_) => "kubectl asm rbac --for <command>",
+        _ => "kubectl asm rbac",
+    };
     let granted = (!rights.is_empty()).then(|| format!("{rbac} prints the roles that are enough."));
     for line in rights.into_iter().chain(others).chain(reasons).chain(granted) {
         out.push_str(&wrap(&printable(&line), 4, style.width));

@@ -14,6 +14,8 @@ pub enum View {
     Status(StatusView),
     /// `inject-check`.
     Inject(InjectView),
+    /// `precheck`.
+    Precheck(Box<super::precheck_view::PrecheckView>),
     /// `proxy-config`.
     ProxyConfig(Box<ProxyConfigView>),
     /// `proxy-status`.

@@ -13,9 +13,9 @@ pub use fault::{Fault, FaultKind, Need};
 use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
-    Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, KubeGateway,
-    MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass, ServerVersion, Service,
-    ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord,
+    Autoscaler, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event, Grant,
+    KubeGateway, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, Program, SecretProviderClass,
+    ServerVersion, Service, ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -134,6 +134,10 @@ pub enum SourceId {
     Logs,
     /// What the API server made of pods that it was asked about: only `inject-check --probe` does.
     Trials,
+    /// Programs on this machine that people use beside this one: only `precheck` looks for them.
+    Programs,
+    /// Rights of the user, one by one: only `precheck` asks about them.
+    Grants,
     /// Services that carry Istio's component label, metadata only; so do the next seven.
     ComponentServices,
     /// ConfigMaps that carry it.
@@ -474,6 +478,10 @@ pub struct Snapshot {
     pub logs: Section<ContainerLog>,
     /// See [`SourceId::Trials`].
     pub trials: Section<Trial>,
+    /// See [`SourceId::Programs`].
+    pub programs: Section<Program>,
+    /// See [`SourceId::Grants`].
+    pub grants: Section<Grant>,
     /// See [`SourceId::ComponentServices`].
     pub component_services: Section<MetaOnly>,
     /// See [`SourceId::ComponentConfigMaps`].

@@ -17,8 +17,8 @@ use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice, EnvoyFilter,
-    Event, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
-    Service, ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord, from_json,
+    Event, Grant, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, Program,
+    SecretProviderClass, Service, ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -545,6 +545,22 @@ pub static SOURCES: &[Source] = &[
         trials,
         |bytes| serde_json::from_slice::<Trial>(bytes),
         // One namespace may have a workload of one name twice, and a plain pod besides.
+        None
+    ),
+    source!(
+        Programs,
+        "programs on the PATH",
+        Reach::ByCommand("kubectl asm precheck looks for programs on the PATH"),
+        programs,
+        |bytes| serde_json::from_slice::<Program>(bytes),
+        Some(|program: &Program| &program.metadata)
+    ),
+    source!(
+        Grants,
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        Reach::ByCommand("kubectl asm precheck asks about one's own rights"),
+        grants,
+        |bytes| serde_json::from_slice::<Grant>(bytes),
         None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),

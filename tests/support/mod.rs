@@ -289,6 +289,8 @@ fn resource(kind: &str) -> &'static str {
         "ProxyAnswers" => "proxyanswers",
         "ContainerLog" => "containerlogs",
         "Trial" => "trials",
+        "Program" => "programs",
+        "Grant" => "grants",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -369,6 +371,8 @@ fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
                 SourceId::ProxyAnswers => "ProxyAnswers",
                 SourceId::Logs => "ContainerLog",
                 SourceId::Trials => "Trial",
+                SourceId::Programs => "Program",
+                SourceId::Grants => "Grant",
                 _ => "",
             };
             if !by_command.is_empty() {
