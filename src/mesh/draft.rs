@@ -61,7 +61,7 @@ fn bare(object: &Value) -> Option<Value> {
                 let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
                 // A native sidecar is listed as no container at all.
                 let proxy = status.is_some() && list != "volumes" && name == crate::mesh::proxy::PROXY_CONTAINER;
-                !named.contains(&name) && !proxy && !(list == "volumes" && token(name))
+                !(named.contains(&name) || proxy || list == "volumes" && token(name))
             });
             for item in items {
                 if let Some(mounts) = item.get_mut("volumeMounts").and_then(Value::as_array_mut) {

@@ -66,12 +66,10 @@ pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs,
         ui::message("probe: no pod is created, because the dry run was not accepted\n");
         return false;
     }
-    match args.yes || confirmed(&namespaces, &args.image).await {
-        true => {}
-        false => {
-            ui::message("probe: no pod is created\n");
-            return false;
-        }
+    let confirmed = if args.yes { Some(true) } else { confirmed(&namespaces, &args.image).await };
+    if confirmed != Some(true) {
+        ui::message("probe: no pod is created\n");
+        return confirmed.is_none();
     }
     let made: RefCell<Vec<Made>> = RefCell::default();
     let stopped = Cell::new(false);
@@ -111,8 +109,8 @@ pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs,
     stopped.get()
 }
 
-/// Asks the person at the terminal.
-async fn confirmed(namespaces: &[String], image: &str) -> bool {
+/// Asks the person at the terminal; none when that ends the run.
+async fn confirmed(namespaces: &[String], image: &str) -> Option<bool> {
     let what = if namespaces.len() == 1 { "a pod".to_owned() } else { format!("{} pods", namespaces.len()) };
     ui::message(&format!(
         "probe: creates {what} ({image}) in {}, waits until it is ready, and deletes it again.\nGo on? [y/N] ",
@@ -123,8 +121,14 @@ async fn confirmed(namespaces: &[String], image: &str) -> bool {
         std::io::stdin().read_line(&mut line).map(|_| line)
     });
     tokio::select! {
-        line = read => matches!(line, Ok(Ok(line)) if matches!(line.trim().to_lowercase().as_str(), "y" | "yes")),
-        _ = tokio::signal::ctrl_c() => false,
+        line = read => {
+            let line = line.ok().and_then(Result::ok).unwrap_or_default();
+            Some(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+        }
+        _ = tokio::signal::ctrl_c() => {
+            ui::message("\n");
+            None
+        }
     }
 }
 
