@@ -300,6 +300,11 @@ fn probe_tells_refusals_apart() {
 }
 
 #[test]
+fn probe_shows_what_cannot_be_read() {
+    probe::shows_what_cannot_be_read();
+}
+
+#[test]
 fn probe_of_one_namespace() {
     probe::users_of_one_namespace();
 }

@@ -129,3 +129,48 @@ fn details(probe: &ProbeView, named: bool, style: Style, out: &mut String) {
         out.push_str(&wrap(&format!("volumes {}", volumes.join(", ")), 4, style.width));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn probe(name: &str, more: serde_json::Value) -> ProbeView {
+        let mut view = serde_json::json!({
+            "kind": "Deployment", "namespace": "shop", "name": name, "answer": "plain", "revision": null, "sidecar": "none",
+            "agreement": "same", "refusal": null, "created": null,
+            "computed": {"injected": true, "revision": "asm-1-30", "decidedBy": "webhook", "reason": "", "webhook": null, "image": null},
+            "added": {"initContainers": [], "containers": [], "volumes": []},
+        });
+        view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn a_row_says_what_the_api_server_did_and_what_was_computed() {
+        let refusal = |by: &str, name: Option<&str>| {
+            let refusal = serde_json::json!({"by": by, "name": name, "message": "no", "onlyWithSidecar": null});
+            serde_json::json!({"answer": "refused", "agreement": "other", "refusal": refusal})
+        };
+        let native = serde_json::json!({"answer": "injected", "revision": "asm-1-30", "sidecar": "native",
+            "added": {"initContainers": [{"name": "istio-proxy", "image": "p:1", "native": true}], "containers": [], "volumes": ["istio-envoy"]}});
+        let text = render(
+            &[
+                probe("a", native),
+                probe("b", refusal("quota", Some("compute\u{1b}[31m"))),
+                probe("c", refusal("webhookUnreachable", Some("x.example.com"))),
+            ],
+            Style { color: false, unicode: true, width: None },
+            false,
+        );
+        let rows: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect()).collect();
+        assert!(rows.contains(&vec!["deploy/a", "asm-1-30, native sidecar", "the same"]), "{text}");
+        assert!(
+            rows.contains(&vec!["deploy/c", "refused: no answer from webhook x.example.com", "asm-1-30"]),
+            "{text}"
+        );
+        assert!(text.contains("refused by quota compute") && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("Added to deploy/a in shop:\n    init container istio-proxy (p:1, runs on beside the others)\n    volumes istio-envoy\n"), "{text}");
+    }
+}

@@ -128,6 +128,44 @@ pub fn tells_refusals_apart() {
     }
 }
 
+/// Istiods that hang while their pods are ready, until it goes out of scope.
+struct Frozen;
+
+impl Frozen {
+    fn both(lab: &Lab) -> Self {
+        let label = "istio.io/rev=asm-1-30,app=istiod";
+        let pods = lab.json(&["kubectl", "get", "pods", "-n", "aks-istio-system", "-l", label, "-o", "json"]);
+        let frozen = Self;
+        for pod in list(&pods["items"]) {
+            lab.script("istiod", &["asm-1-30", "hang-ready", &text(&pod["metadata"]["name"])]);
+        }
+        frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        drop(std::process::Command::new(crate::cluster::folder().join("istiod")).args(["asm-1-30", "on"]).status());
+    }
+}
+
+/// istiod's pods are ready, its Service has endpoints, and nobody answers: nothing that can be read shows it.
+pub fn shows_what_cannot_be_read() {
+    let lab = Lab::take();
+    lab.settle();
+    let _frozen = Frozen::both(&lab);
+    let report = lab.report(&["inject-check", "-n", "shop", "--probe", "--only", "INJ13"]);
+    let probe = &probes(&report.json)["shop/shop"];
+    assert_eq!(probe["computed"]["injected"], true, "{probe:#}");
+    assert_eq!(
+        (text(&probe["refusal"]["by"]), probe["refusal"]["onlyWithSidecar"].as_bool()),
+        ("webhookUnreachable".into(), Some(true))
+    );
+    assert_eq!((report.code, codes(&report.json)), (1, vec!["error INJ13 Namespace shop".to_owned()]));
+    let said = text(&report.json["findings"][0]["summary"]);
+    assert!(said.contains("cannot reach istiod's webhook"), "{said}");
+}
+
 /// Who may see only a namespace still learns from the API server what nobody could compute; who may not create pods
 /// learns which right that is.
 pub fn users_of_one_namespace() {
