@@ -15,8 +15,25 @@ pub fn next_pod(object: &Value) -> Option<Value> {
         "CronJob" => object.pointer("/spec/jobTemplate/spec/template")?,
         _ => object.pointer("/spec/template")?,
     };
-    let spec = template.get("spec").filter(|spec| spec.is_object())?;
-    Some(pod(template.get("metadata"), spec.clone()))
+    let mut spec = template.get("spec").filter(|spec| spec.is_object())?.clone();
+    claims(object, &mut spec);
+    Some(pod(template.get("metadata"), spec))
+}
+
+/// The volumes that a StatefulSet's controller adds to each pod, one per claim: without them, mounts would lead nowhere.
+fn claims(object: &Value, spec: &mut Value) {
+    let claims = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    let names = claims.into_iter().flatten().filter_map(|claim| claim.pointer("/metadata/name"));
+    let names: Vec<Value> = names.filter(|name| name.is_string()).cloned().collect();
+    let Some(spec) = spec.as_object_mut().filter(|_| !names.is_empty()) else { return };
+    if !spec.get("volumes").is_some_and(Value::is_array) {
+        spec.insert("volumes".to_owned(), json!([]));
+    }
+    if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
+        // A volume of the same name in the template gives way.
+        volumes.retain(|volume| !volume.get("name").is_some_and(|name| names.contains(name)));
+        volumes.extend(names.into_iter().map(|name| json!({"name": name, "emptyDir": {}})));
+    }
 }
 
 fn pod(metadata: Option<&Value>, spec: Value) -> Value {
@@ -111,6 +128,19 @@ mod tests {
         for odd in [json!({"kind": "Deployment"}), json!({"kind": "Pod", "spec": "x"}), json!(7), json!(null)] {
             assert_eq!(next_pod(&odd), None);
         }
+    }
+
+    #[test]
+    fn claims_of_a_stateful_set_become_volumes() {
+        let set = json!({"kind": "StatefulSet", "spec": {
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}, {"metadata": {}}, 7],
+            "template": {"spec": {"containers": [], "volumes": [{"name": "data", "hostPath": {}}, {"name": "own"}]}}}});
+        assert_eq!(
+            next_pod(&set).unwrap()["spec"]["volumes"],
+            json!([{"name": "own"}, {"name": "data", "emptyDir": {}}])
+        );
+        let none = json!({"kind": "StatefulSet", "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}], "template": {"spec": {"volumes": null}}}});
+        assert_eq!(next_pod(&none).unwrap()["spec"]["volumes"], json!([{"name": "data", "emptyDir": {}}]));
     }
 
     #[test]

@@ -60,7 +60,9 @@ pub fn asks_and_leaves_nothing_behind() {
     assert_eq!(added, ["istio-init", "istio-proxy"]);
     assert!(list(&plain["added"]["volumes"]).contains(&"istio-envoy".into()), "{plain:#}");
 
-    for (target, answer) in [("deploy/web", "injected"), ("deploy/left-out", "plain"), ("cj/nightly", "injected")] {
+    for (target, answer) in
+        [("deploy/web", "injected"), ("sts/db", "injected"), ("deploy/left-out", "plain"), ("cj/nightly", "injected")]
+    {
         let report = lab.report(&["inject-check", target, "-n", NAMESPACE, "--probe"]);
         let found = probes(&report.json);
         let probe = found.values().next().unwrap_or_else(|| panic!("{target}: no probe: {:#}", report.json));
