@@ -87,10 +87,26 @@ async fn a_program_that_hangs_is_ended_and_costs_the_limit_at_most() {
         let ran = place.run(&["precheck", "-o", "json"]).await;
         let pid = std::fs::read_to_string(place.dir.path().join("pid")).unwrap();
         assert!(!Path::new("/proc").join(pid.trim()).join("exe").exists(), "it is ended");
-        assert!(matches!(ran.code, 0 | 3), "{ran:?}");
+        let trouble = program(&ran, "istioctl")["trouble"].to_string();
+        assert!(trouble.contains("did not answer within"), "{ran:?}");
+        assert_eq!((ran.code, program(&ran, "kubectl")["version"].as_str()), (0, Some("v1.34.2")), "{ran:?}");
         ran.took
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_about_rights_is_no_all_clear() {
+    let objects = healthy();
+    let server = Server::with(manner(), move |_, seen| match seen.path().contains("/selfsubject") {
+        true => Reply::Silent,
+        false => answer(&objects, seen),
+    })
+    .await;
+    let place = programs(Place::at(&server), &[KUBECTL]).limit("2s");
+    let ran = place.run(&["precheck", "-o", "json"]).await;
+    assert_eq!((ran.code, ran.gaps()), (3, vec![("grants".to_owned(), "timeout".to_owned())]), "{ran:?}");
+    assert_eq!(program(&ran, "kubectl")["version"], "v1.34.2");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::engine::lens::{REVISIONS, World};
 use crate::gather::Gathered;
 use crate::report::precheck_view::{BundleView, CommandView, ConnectionView, PrecheckView, ProgramView};
 use crate::report::{ErrorDocument, View};
-use crate::snapshot::{OriginKind, Scope, Snapshot, SourceId};
+use crate::snapshot::{Fault, FaultKind, OriginKind, Scope, Snapshot, SourceId};
 use crate::sources::collect::End;
 use crate::sources::source;
 
@@ -39,6 +39,9 @@ pub struct PrecheckArgs {
     #[command(flatten)]
     report: ReportArgs,
 }
+
+/// The part of the run's time that programs on the PATH may take.
+const PROGRAMS_SHARE: f64 = 0.8;
 
 /// Checks of the environment that need next to no rights, and those of this command.
 fn is_about_tools(check: &Check) -> bool {
@@ -83,16 +86,23 @@ fn live(
     let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
         let rows = rights::rows(&args.commands, &scopes(args, &cluster.info().namespace))?;
         let asking = async { (about(cluster, verified).await, rights::ask(cluster, &rows).await) };
-        let ((about, (lines, faults)), programs) = futures::join!(asking, programs::look(left));
+        // Programs have limits of their own: one that hangs costs its line, and a server that hangs costs its part.
+        let (answered, programs) =
+            futures::join!(tokio::time::timeout(left, asking), programs::look(left.mul_f64(PROGRAMS_SHARE)));
         gathered.put(SourceId::Programs, &programs, Vec::new());
-        gathered.put(SourceId::Grants, &lines, faults);
-        commands.replace(rights::of_cluster(&rows, gathered.snapshot.grants.items().unwrap_or_default()));
-        connected.replace(Some(about));
+        match answered {
+            Ok((about, (lines, faults))) => {
+                gathered.put(SourceId::Grants, &lines, faults);
+                commands.replace(rights::of_cluster(&rows, gathered.snapshot.grants.items().unwrap_or_default()));
+                connected.replace(Some(about));
+            }
+            Err(_) => {
+                let fault =
+                    Fault::new(FaultKind::Timeout, "the API server did not answer about one's own rights in time");
+                gathered.put(SourceId::Grants, &[], vec![fault]);
+            }
+        }
         Ok(())
-    };
-    let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
-        // One that hangs costs its part, not the rest.
-        tokio::time::timeout(left, also(cluster, gathered, left)).await.unwrap_or(Ok(()))
     };
     session::live_and(connection, &args.scope, report, DefaultScope::All, needs, false, also)
         .map(|gathered| gathered.snapshot)
