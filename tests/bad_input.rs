@@ -23,6 +23,10 @@ mod metrics;
 mod network;
 #[path = "bad_input/objects.rs"]
 mod objects;
+#[path = "bad_input/precheck.rs"]
+mod precheck;
+#[path = "bad_input/probe.rs"]
+mod probe;
 #[path = "bad_input/program.rs"]
 mod program;
 #[path = "bad_input/proxies.rs"]

@@ -45,6 +45,7 @@ fn reports() -> Vec<Value> {
         json_of(&["status", "--from", "demo", "--only", "INJ"]),
         json_of(&["inject-check", "--from", "demo", "-A"]),
         json_of(&["conflicts", "--from", "demo"]),
+        json_of(&["precheck", "--from", "demo"]),
         json_of(&["conflicts", "--from", "demo", "-n", "nowhere"]),
         json_of(&["proxy-status", "--from", "demo"]),
         json_of(&["logs", "--file", LOG]),

@@ -14,6 +14,10 @@ mod conflicts;
 mod logs;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/precheck.rs"]
+mod precheck;
+#[path = "lab/probe.rs"]
+mod probe;
 #[path = "lab/proxies.rs"]
 mod proxies;
 #[path = "lab/proxy_config.rs"]
@@ -291,6 +295,41 @@ fn azure_profile_against_the_cluster() {
 #[test]
 fn metrics_of_istiods() {
     azure::what_istiods_count();
+}
+
+#[test]
+fn precheck_tells_what_the_commands_then_find() {
+    precheck::of_an_admin_and_of_one_namespace();
+}
+
+#[test]
+fn probe_leaves_nothing_behind() {
+    probe::asks_and_leaves_nothing_behind();
+}
+
+#[test]
+fn probe_tells_refusals_apart() {
+    probe::tells_refusals_apart();
+}
+
+#[test]
+fn probe_shows_what_cannot_be_read() {
+    probe::shows_what_cannot_be_read();
+}
+
+#[test]
+fn probe_of_one_namespace() {
+    probe::users_of_one_namespace();
+}
+
+#[test]
+fn probe_with_printed_roles() {
+    rights::enough_for_a_probe();
+}
+
+#[test]
+fn probe_creates_and_deletes() {
+    probe::creates_one_and_deletes_it();
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn line(id: SourceId, raw: &[u8]) -> Option<Vec<u8>> {
 fn stamp(id: SourceId, value: &mut serde_json::Value) {
     use SourceId::*;
     let (api_version, kind) = match id {
-        Version | Xds | ProxyAnswers | Logs | Azure | IstiodMetrics => return,
+        Version | Xds | ProxyAnswers | Logs | Azure | IstiodMetrics | Trials | Programs | Grants => return,
         Namespaces => ("v1", "Namespace"),
         MutatingWebhooks => ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
         SystemPods | Istiods | Pods => ("v1", "Pod"),

@@ -66,8 +66,11 @@ Ask for a role with those rights: `kubectl asm rbac` prints it (all rights are `
 };
 
 /// The command that prints roles for what was examined.
-fn roles(lens: &Lens<'_>) -> Vec<String> {
+fn roles(lens: &Lens<'_>, probes: bool) -> Vec<String> {
     let mut command: Vec<String> = ["kubectl", "asm", "rbac"].map(str::to_owned).into();
+    if probes {
+        command.extend(["--for", "inject-check", "--probe"].map(str::to_owned));
+    }
     for namespace in lens.snapshot().scope.namespaces.iter().flatten() {
         command.extend(["-n".to_owned(), namespace.clone()]);
     }
@@ -94,17 +97,22 @@ fn reads_denied(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     if needs.is_empty() {
         return Ok(Verdict { examined, findings: Vec::new() });
     }
+    let probes = needs.iter().any(|(id, _)| *id == SourceId::Trials);
     let mut finding = Finding::new(
         Subject::cluster("Cluster", "access"),
         format!(
             "{} forbidden with these credentials",
-            if needs.len() == 1 { "1 read is".to_owned() } else { format!("{} reads are", needs.len()) }
+            match needs.len() {
+                1 if probes => "a probe is".to_owned(),
+                1 => "1 read is".to_owned(),
+                number => format!("{number} {} are", if probes { "requests" } else { "reads" }),
+            }
         ),
         "The checks that need them were not done.",
     )
     .remedy(Remedy::new(
         "ask for the rights that are missing",
-        vec![Step::command(Risk::Read, "prints the roles to ask for", roles(lens))],
+        vec![Step::command(Risk::Read, "prints the roles to ask for", roles(lens, probes))],
     ));
     for (id, need) in needs {
         let place = need.namespace.as_deref().map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));

@@ -429,7 +429,7 @@ fn refused(lens: &Lens<'_>) -> Result<Verdict, Missing> {
             Denial::Unreachable(entry) => format!("refused: webhook {entry} does not answer"),
             Denial::Quota(quota) => format!("refused by quota {quota}"),
             Denial::PodSecurity => "refused by Pod Security".to_owned(),
-            Denial::Other => "refused".to_owned(),
+            _ => "refused".to_owned(),
         };
         let mut finding = Finding::new(
             subject(revision),
@@ -511,7 +511,7 @@ fn admit(revision: &Revision<'_>, denial: Denial<'_>, configuration: Option<(&st
             format!("shows the labels of {SYSTEM_NAMESPACE}; `pod-security.kubernetes.io/enforce` must go"),
             ["kubectl", "get", "namespace", SYSTEM_NAMESPACE, "--show-labels"],
         )),
-        Denial::Other => steps.push(Step::command(
+        _ => steps.push(Step::command(
             Risk::Read,
             "shows the events of its ReplicaSets",
             [

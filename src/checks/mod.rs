@@ -41,6 +41,8 @@ mod sidecars;
 mod stranded;
 mod sync;
 mod telemetry;
+pub(crate) mod tools;
+mod trials;
 mod upgrade;
 mod webhooks;
 
@@ -79,6 +81,18 @@ pub fn is_of_istiod_metrics(check: &Check) -> bool {
     check.inputs.contains(&SourceId::IstiodMetrics)
 }
 
+/// Whether a check judges what the API server made of pods that it was asked about.
+#[must_use]
+pub fn is_of_trials(check: &Check) -> bool {
+    check.inputs.contains(&SourceId::Trials)
+}
+
+/// Whether a check looks at this machine and at one's own rights, so that only `precheck` does it.
+#[must_use]
+pub fn is_of_precheck(check: &Check) -> bool {
+    check.inputs.iter().any(|id| matches!(id, SourceId::Programs | SourceId::Grants))
+}
+
 /// Codes that existed once; they are never used again.
 pub const RETIRED: &[&str] = &[];
 
@@ -87,6 +101,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     [
         environment::CHECKS,
         azure::CHECKS,
+        tools::CHECKS,
         control_plane::CHECKS,
         istiod_start::CHECKS,
         istiods::CHECKS,
@@ -105,6 +120,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         policy::CHECKS,
         injection::CHECKS,
         stranded::CHECKS,
+        trials::CHECKS,
         namespaces::CHECKS,
         cni::CHECKS,
         native_sidecars::CHECKS,
@@ -251,6 +267,10 @@ pub const CAUSES: &[Cause] = &[
     Cause { cause: "CFG06", effect: "CFG01", by: KeyKind::Object },
     // A sidecar without its restartPolicy is no sidecar.
     Cause { cause: "NSC04", effect: "INJ05", by: KeyKind::Workload },
+    // The API server refuses a pod that it is asked about for the reason that another finding tells.
+    Cause { cause: "CON08", effect: "INJ13", by: KeyKind::Object },
+    Cause { cause: "WHK03", effect: "INJ13", by: KeyKind::Webhook },
+    Cause { cause: "CNI05", effect: "INJ13", by: KeyKind::Namespace },
     // A second Istio that works takes the same namespaces, and writes its own root into them.
     Cause { cause: "CON01", effect: "WHK04", by: KeyKind::Webhook },
     Cause { cause: "CON01", effect: "CA03", by: KeyKind::Namespace },

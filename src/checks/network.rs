@@ -226,6 +226,9 @@ fn cut_off(lens: &Lens<'_>) -> Result<Verdict, Missing> {
         if let Way::Blocked(by) = way {
             let mut finding = in_finding(port, who, &by);
             // What sidecars suffer from it is said by revision; the webhook has its own key.
+            if port == network::WEBHOOK {
+                finding = finding.key(KeyKind::Object, WEBHOOK_PORT);
+            }
             for revision in revisions.iter().filter(|_| port == network::XDS) {
                 finding = finding.key(KeyKind::Revision, &revision.name);
             }
@@ -234,6 +237,9 @@ fn cut_off(lens: &Lens<'_>) -> Result<Verdict, Missing> {
     }
     Ok(verdict)
 }
+
+/// The join key of the port on which the API server asks istiod.
+pub const WEBHOOK_PORT: &str = "istiod:15017";
 
 fn show(namespace: &str) -> Step {
     Step::command(

@@ -7,25 +7,29 @@ use std::path::PathBuf;
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
 use super::manifest::{self, Planned};
+use super::probe::{self, ProbeArgs, Question};
 use super::session::{self, DefaultScope, Job};
 use super::ui;
-use crate::engine::lens::{BLAST, REVISIONS, World};
+use crate::checks;
+use crate::engine::lens::{BLAST, Lens, REVISIONS, World};
 use crate::engine::{Area, Check, Finding};
 use crate::mesh::injection::{Candidate, DecidedBy, Reason, Verdict};
 use crate::mesh::proxy::ProxyKind;
+use crate::mesh::trial;
 use crate::mesh::workload::Workload;
 use crate::model::LabelSelector;
 use crate::model::selector::Requirement;
+use crate::report::probe_view::ProbeView;
 use crate::report::view::{InjectView, NextView, NowView, PodCount, WorkloadView};
 use crate::report::{ErrorDocument, View};
-use crate::snapshot::SourceId;
+use crate::snapshot::{Snapshot, SourceId};
 
 /// Why workloads have a sidecar, or not, and what their next restart does
 ///
 /// Works for workloads without pods, and with -f for manifests that are not applied yet.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm inject-check -n shop\n  kubectl asm inject-check deploy/cart -n shop -o wide\n  kubectl asm inject-check -f app.yaml --expect injected     # a gate before kubectl apply\n  kubectl asm inject-check -A -l app=cart"
+    after_help = "Examples:\n  kubectl asm inject-check -n shop\n  kubectl asm inject-check deploy/cart -n shop -o wide\n  kubectl asm inject-check -f app.yaml --expect injected     # a gate before kubectl apply\n  kubectl asm inject-check -A -l app=cart\n  kubectl asm inject-check deploy/cart -n shop --probe       # asks the API server, stores nothing\n  kubectl asm inject-check -n shop --probe --create          # starts a plain pod, watches it, deletes it"
 )]
 pub struct InjectCheckArgs {
     /// One workload, e.g. deploy/cart, sts/db, pod/probe
@@ -40,6 +44,8 @@ pub struct InjectCheckArgs {
     /// Exit with 1 unless every row's next pod is so
     #[arg(long, value_enum, value_name = "WHAT")]
     expect: Option<Expect>,
+    #[command(flatten)]
+    probe: ProbeArgs,
     #[command(flatten)]
     scope: ScopeArgs,
     #[command(flatten)]
@@ -77,6 +83,12 @@ pub fn is_about_injection(check: &Check) -> bool {
     area && !OTHERS.contains(&check.code) && super::status::is_of_status(check)
 }
 
+/// What a probe judges besides: the API server's answers, and why it may refuse a sidecar or not reach istiod.
+#[must_use]
+pub fn is_about_a_probe(check: &Check) -> bool {
+    is_about_injection(check) || checks::is_of_trials(check) || matches!(check.code, "CNI05" | "CON08")
+}
+
 /// Which workloads are asked about.
 struct Filter {
     target: Option<(String, String)>,
@@ -101,7 +113,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
                 None => rows(world, &filter, findings),
             };
             shown.replace(rows.clone());
-            View::Inject(InjectView { workloads: rows })
+            View::Inject(InjectView { workloads: rows, probes: args.probe.probe.then(|| probes(world)) })
         },
         refuse: &|world| {
             let (_, name) = filter.target.as_ref().filter(|_| planned.is_none())?;
@@ -114,14 +126,20 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
         },
         concerns: &|world, finding| {
             if planned.is_some() || filter.target.is_none() && filter.selector.is_none() {
-                return planned.is_none();
+                return planned.is_none() || args.probe.probe && finding.code == "INJ13";
             }
             concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
-        checks: &is_about_injection,
+        checks: if args.probe.probe { &is_about_a_probe } else { &is_about_injection },
         grace: crate::mesh::sync::GRACE,
     };
-    let (exit, report) = session::judge(connection, &args.scope, &args.report, &job);
+    let (exit, report) = match args.probe.probe {
+        false => session::judge(connection, &args.scope, &args.report, &job),
+        true => {
+            let probed = probed(connection, args, &filter, planned.as_deref());
+            session::judge_snapshot(probed, &args.report, &job)
+        }
+    };
     let rows = shown.into_inner();
     match (args.expect, report) {
         (Some(expect), Some(_)) => gate(expect, &rows, exit),
@@ -129,7 +147,73 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
     }
 }
 
+/// Reads the cluster, and asks its API server about pods.
+fn probed(
+    connection: &ConnectionArgs,
+    args: &InjectCheckArgs,
+    filter: &Filter,
+    planned: Option<&[Planned]>,
+) -> Result<Snapshot, ErrorDocument> {
+    let report = &args.report;
+    let selected = session::select(&report.only, &report.skip, &is_about_a_probe)?;
+    let begin = std::time::Instant::now();
+    let gathered = session::live_and_then(
+        connection,
+        &args.scope,
+        report,
+        DefaultScope::Context,
+        session::needs(VIEW, &selected),
+        false,
+        async |_, _, _| Ok(()),
+        async |cluster, gathered| {
+            session::all_exist(&gathered.snapshot, &args.scope)?;
+            let questions = match planned {
+                Some(planned) => planned.iter().filter_map(|one| given(one, args, &gathered.snapshot)).collect(),
+                None if filter.target.is_none() && filter.selector.is_none() => {
+                    probe::of_namespaces(&gathered.snapshot)
+                }
+                None => probe::of_workloads(&gathered.snapshot, |workload| asked(filter, workload)),
+            };
+            let left = report.timeout.saturating_sub(begin.elapsed());
+            probe::ask(cluster, gathered, questions, &args.probe, left).await;
+            Ok(())
+        },
+    )?;
+    Ok(gathered.snapshot)
+}
+
+/// A pod of a manifest.
+fn given(planned: &Planned, args: &InjectCheckArgs, snapshot: &Snapshot) -> Option<Question> {
+    let fallback = args.scope.namespace.first().map(String::as_str);
+    let namespace = planned_namespace(planned, fallback, snapshot);
+    Some(Question::given(namespace, &planned.kind, &planned.name, planned.pod.clone()?))
+}
+
+fn planned_namespace<'p>(planned: &'p Planned, fallback: Option<&'p str>, snapshot: &'p Snapshot) -> &'p str {
+    let scope = snapshot.scope.namespaces.as_deref().and_then(<[String]>::first).map(String::as_str);
+    planned.namespace.as_deref().or(fallback).or(scope).unwrap_or("default")
+}
+
+/// What the API server made of each pod.
+fn probes(world: &World<'_>) -> Vec<ProbeView> {
+    let lens = Lens::new(world);
+    let rules = lens.rules().ok();
+    let trials = world.snapshot.trials.items().unwrap_or_default();
+    let view = |trial| {
+        let verdict = rules.map_or_else(Verdict::no_rules, |rules| rules.verdict(trial::candidate(trial)));
+        probe::view(trial, &verdict, next(world, &verdict))
+    };
+    trials.iter().map(view).collect()
+}
+
 fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {
+    if args.probe.probe && args.report.from.is_some() {
+        return Err("--probe asks a running API server; a bundle only tells what it was like".to_owned());
+    }
+    let is_plain = args.target.is_none() && args.selector.is_none() && args.filename.is_none();
+    if let Some(why) = probe::refuse_create(&args.probe, is_plain) {
+        return Err(why);
+    }
     let target = args.target.as_deref().map(parse_target).transpose()?;
     let selector = args.selector.as_deref().map(parse_selector).transpose()?;
     let planned = args.filename.as_deref().map(manifest::read).transpose()?;
@@ -320,8 +404,7 @@ fn now(world: &World<'_>, workload: &Workload<'_>) -> NowView {
 }
 
 fn planned_row(world: &World<'_>, planned: &Planned, fallback: Option<&str>) -> WorkloadView {
-    let scope = world.snapshot.scope.namespaces.as_deref().and_then(<[String]>::first).map(String::as_str);
-    let namespace = planned.namespace.as_deref().or(fallback).or(scope).unwrap_or("default");
+    let namespace = planned_namespace(planned, fallback, world.snapshot);
     let verdict = world.rules.verdict(Candidate {
         namespace,
         labels: &planned.template.labels,

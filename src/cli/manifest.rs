@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::mesh::draft;
 use crate::model::yaml::{self, YamlError};
 use crate::model::{Controller, ControllerKind, Meta, PodSpec};
 
@@ -25,6 +26,8 @@ pub struct Planned {
     pub template: Meta,
     /// Spec of its pods.
     pub spec: PodSpec,
+    /// Its next pod as it would be sent, where it has one.
+    pub pod: Option<Value>,
 }
 
 /// Reads workloads from a file of YAML or JSON documents, or from stdin (`-`). Other kinds are left out.
@@ -72,6 +75,7 @@ fn collect(value: Value, planned: &mut Vec<Planned>) -> Result<(), String> {
         return Ok(());
     }
     let wrong = |error: serde_json::Error| format!("{kind}: {error}");
+    let pod = draft::next_pod(&value);
     let controller = match kind.as_str() {
         "Deployment" => ControllerKind::Deployment,
         "StatefulSet" => ControllerKind::StatefulSet,
@@ -79,13 +83,14 @@ fn collect(value: Value, planned: &mut Vec<Planned>) -> Result<(), String> {
         "Job" => ControllerKind::Job,
         "CronJob" => ControllerKind::CronJob,
         "Pod" => {
-            let pod: crate::model::Pod = serde_json::from_value(value).map_err(wrong)?;
+            let read: crate::model::Pod = serde_json::from_value(value).map_err(wrong)?;
             planned.push(Planned {
                 kind,
-                namespace: (!pod.metadata.namespace.is_empty()).then(|| pod.metadata.namespace.clone()),
-                name: named(&pod.metadata),
-                template: pod.metadata,
-                spec: pod.spec,
+                namespace: (!read.metadata.namespace.is_empty()).then(|| read.metadata.namespace.clone()),
+                name: named(&read.metadata),
+                template: read.metadata,
+                spec: read.spec,
+                pod,
             });
             return Ok(());
         }
@@ -98,6 +103,7 @@ fn collect(value: Value, planned: &mut Vec<Planned>) -> Result<(), String> {
         name: named(&controller.metadata),
         template: controller.template.metadata,
         spec: controller.template.spec,
+        pod,
     });
     Ok(())
 }

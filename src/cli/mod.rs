@@ -11,12 +11,15 @@ mod inject_check;
 mod logs;
 mod manifest;
 mod metrics;
+mod precheck;
+mod probe;
 mod proxy_config;
 mod proxy_diff;
 mod proxy_status;
 mod rbac;
 mod session;
 mod status;
+mod tools;
 mod ui;
 mod version;
 
@@ -53,6 +56,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Azure(azure::AzureArgs),
     Metrics(metrics::MetricsArgs),
+    Precheck(precheck::PrecheckArgs),
     Capture(capture::CaptureArgs),
     Rbac(rbac::RbacArgs),
     Explain(explain::ExplainArgs),
@@ -109,6 +113,7 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Command::Logs(args) => logs::run(connection, &args),
         Command::Azure(args) => azure::run(connection, &args),
         Command::Metrics(args) => metrics::run(connection, &args),
+        Command::Precheck(args) => precheck::run(connection, &args),
         Command::Capture(args) => capture::run(connection, &args),
         Command::Rbac(args) => rbac::run(&args),
         Command::Explain(args) => explain::run(&args),

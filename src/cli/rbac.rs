@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{azure, conflicts, inject_check, metrics, proxy_status, session, status, ui};
 use crate::engine::Check;
+use crate::report::ErrorDocument;
 use crate::report::yaml;
 use crate::snapshot::{Scope, SourceId};
 use crate::sources::SOURCES;
-use crate::sources::rights::{Right, Where, of_logs, of_one_proxy, rights};
+use crate::sources::rights::{Right, Where, of_a_probe, of_logs, of_one_proxy, rights};
 
 /// Print the roles that are enough for a command
 ///
-/// Every right is `get` or `list`, but for the port-forward to istiod. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
+/// Every right is `get` or `list`, but for port-forwards and for --probe. What the add-on keeps in its own namespaces is read there only, so it comes as Roles
 /// of those namespaces; -n also narrows the rest from a ClusterRole to Roles.
 #[derive(clap::Args, Debug)]
 #[command(
@@ -24,6 +25,9 @@ pub struct RbacArgs {
     /// The command that the roles are for
     #[arg(long = "for", value_enum, default_value = "status", value_name = "COMMAND")]
     command: For,
+    /// With inject-check: what its --probe needs besides, to ask about pods and to create one
+    #[arg(long)]
+    probe: bool,
     /// Namespace to examine (repeatable); without it all of them
     #[arg(long, short = 'n', value_name = "NAMESPACE")]
     namespace: Vec<String>,
@@ -41,17 +45,36 @@ pub struct RbacArgs {
     output: Output,
 }
 
+/// A command that needs rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum For {
+pub enum For {
+    /// `status`.
     Status,
+    /// `inject-check`.
     InjectCheck,
+    /// `proxy-status`.
     ProxyStatus,
+    /// `proxy-config`.
     ProxyConfig,
+    /// `conflicts`.
     Conflicts,
+    /// `logs`.
     Logs,
+    /// `azure`.
     Azure,
+    /// `metrics`.
     Metrics,
+    /// `capture`.
     Capture,
+}
+
+impl For {
+    /// The command's name.
+    #[must_use]
+    pub fn name(self) -> String {
+        use clap::ValueEnum;
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -83,8 +106,65 @@ fn subject(text: &str) -> Result<Subject, String> {
 
 /// Runs `rbac`.
 pub fn run(args: &RbacArgs) -> Exit {
-    let usual = |check: &Check| match args.command {
+    if args.probe && args.command != For::InjectCheck {
+        ui::message("error: --probe goes with --for inject-check only\n");
+        return Exit::Unable;
+    }
+    let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
+    let rights = match of_command(args.command, args.probe, &scope, &args.only, &args.skip) {
+        Ok(rights) => rights,
+        Err(error) => {
+            ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));
+            return Exit::Unable;
+        }
+    };
+    let name = format!("kubectl-asm-{}", args.command.name());
+    let objects = objects(&name, &rights, &args.to);
+    let text = match args.output {
+        Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
+        Output::Yaml => {
+            let documents: Vec<String> = objects.iter().map(yaml::emit).collect();
+            format!("{}{}", notes(&rights, args.command), documents.join("---\n"))
+        }
+    };
+    super::print(&text)
+}
+
+/// The rights of a command.
+///
+/// # Errors
+/// When a word of `only` or `skip` is neither a code nor an area.
+pub fn of_command(
+    command: For,
+    probe: bool,
+    scope: &Scope,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeSet<Right>, ErrorDocument> {
+    let mut rights = match command {
+        For::ProxyConfig => of_one_proxy(scope),
+        For::Logs => of_logs(scope),
+        _ => rights(&sources(command, probe, only, skip)?, scope),
+    };
+    if probe {
+        rights.extend(of_a_probe(scope));
+    }
+    Ok(rights)
+}
+
+/// The sources that a command reads.
+///
+/// # Errors
+/// When a word of `only` or `skip` is neither a code nor an area.
+pub fn sources(
+    command: For,
+    probe: bool,
+    only: &[String],
+    skip: &[String],
+) -> Result<BTreeSet<SourceId>, ErrorDocument> {
+    let usual = |check: &Check| match command {
         For::Status => status::is_of_status(check),
+        For::InjectCheck if probe => inject_check::is_about_a_probe(check),
         For::InjectCheck => inject_check::is_about_injection(check),
         For::ProxyStatus => proxy_status::is_about_sync(check),
         For::ProxyConfig | For::Logs => false,
@@ -93,18 +173,13 @@ pub fn run(args: &RbacArgs) -> Exit {
         For::Metrics => metrics::is_about_metrics(check),
         For::Capture => true,
     };
-    let selected = match session::select(&args.only, &args.skip, &usual) {
-        Ok(selected) => selected,
-        Err(error) => {
-            ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));
-            return Exit::Unable;
-        }
-    };
-    let sources: BTreeSet<SourceId> = match args.command {
+    let selected = session::select(only, skip, &usual)?;
+    Ok(match command {
         For::Status => session::needs(status::VIEW, &selected),
         For::InjectCheck => session::needs(inject_check::VIEW, &selected),
         For::ProxyStatus => session::needs(proxy_status::VIEW, &selected),
-        For::ProxyConfig | For::Logs => BTreeSet::new(),
+        For::ProxyConfig => BTreeSet::from([SourceId::ProxyAnswers]),
+        For::Logs => BTreeSet::from([SourceId::Logs]),
         For::Conflicts => session::needs(conflicts::VIEW, &selected),
         // Nodes tell where Azure keeps the cluster.
         For::Azure => {
@@ -114,33 +189,7 @@ pub fn run(args: &RbacArgs) -> Exit {
         }
         For::Metrics => session::needs(metrics::VIEW, &selected),
         For::Capture => SOURCES.iter().map(|source| source.id).collect(),
-    };
-    let scope = Scope { namespaces: (!args.namespace.is_empty()).then(|| args.namespace.clone()) };
-    let rights = match args.command {
-        For::ProxyConfig => of_one_proxy(&scope),
-        For::Logs => of_logs(&scope),
-        _ => rights(&sources, &scope),
-    };
-    let name = match args.command {
-        For::Status => "kubectl-asm-status",
-        For::InjectCheck => "kubectl-asm-inject-check",
-        For::ProxyStatus => "kubectl-asm-proxy-status",
-        For::ProxyConfig => "kubectl-asm-proxy-config",
-        For::Conflicts => "kubectl-asm-conflicts",
-        For::Logs => "kubectl-asm-logs",
-        For::Azure => "kubectl-asm-azure",
-        For::Metrics => "kubectl-asm-metrics",
-        For::Capture => "kubectl-asm-capture",
-    };
-    let objects = objects(name, &rights, &args.to);
-    let text = match args.output {
-        Output::Json => format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects})),
-        Output::Yaml => {
-            let documents: Vec<String> = objects.iter().map(yaml::emit).collect();
-            format!("{}{}", notes(&rights, args.command), documents.join("---\n"))
-        }
-    };
-    super::print(&text)
+    })
 }
 
 /// What a role cannot say, as comments.

@@ -154,14 +154,7 @@ fn prepare(
     };
     // The run is about to end: giving back thousands of objects one by one would only take time.
     let snapshot = ManuallyDrop::new(snapshot);
-    let missing = missing_namespaces(&snapshot, scope);
-    if let Some(name) = missing.first() {
-        return Err(ErrorDocument {
-            kind: "namespace".to_owned(),
-            message: format!("namespace {name} does not exist"),
-            hints: vec!["which namespaces are there?".to_owned(), "   kubectl get namespaces".to_owned()],
-        });
-    }
+    all_exist(&snapshot, scope)?;
     conclude(&snapshot, &facts, &selected, args, job, start)
 }
 
@@ -344,6 +337,25 @@ pub(super) fn live_and(
     record: bool,
     also: impl AsyncFnOnce(&Cluster, &mut Gathered, Duration) -> Result<(), ErrorDocument>,
 ) -> Result<Gathered, ErrorDocument> {
+    live_and_then(connection, scope, args, default_scope, sources, record, also, async |_, _| Ok(()))
+}
+
+/// As [`live_and`], and at the end something that has to tidy up behind itself: it is not dropped when the user ends the
+/// run or the time is over, and has to look at both by itself.
+///
+/// # Errors
+/// As [`live_and`], and what `last` says.
+#[allow(clippy::too_many_arguments)] // reason: those of `live_and`, and one more step
+pub(super) fn live_and_then(
+    connection: &ConnectionArgs,
+    scope: &ScopeArgs,
+    args: &ReportArgs,
+    default_scope: DefaultScope,
+    sources: BTreeSet<SourceId>,
+    record: bool,
+    also: impl AsyncFnOnce(&Cluster, &mut Gathered, Duration) -> Result<(), ErrorDocument>,
+    last: impl AsyncFnOnce(&Cluster, &mut Gathered) -> Result<(), ErrorDocument>,
+) -> Result<Gathered, ErrorDocument> {
     let runtime = runtime()?;
     let begin = Instant::now();
     let gathered = runtime.block_on(async {
@@ -389,6 +401,9 @@ pub(super) fn live_and(
             };
             gathered.snapshot.interrupted = ended.transpose()?.is_none();
         }
+        if !gathered.snapshot.interrupted {
+            last(&cluster, &mut gathered).await?;
+        }
         if let Some(note) = cluster.clock_skew().and_then(skew_note) {
             ui::message(&note);
         }
@@ -413,7 +428,7 @@ pub(super) fn live_and(
 ///
 /// # Errors
 /// When the operating system does not give what is needed.
-fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ErrorDocument> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| ErrorDocument {
         kind: "internal".to_owned(),
         message: format!("no runtime: {error}"),
@@ -531,6 +546,21 @@ pub(crate) fn report(snapshot: &Snapshot, facts: &Facts, now: Timestamp) -> Repo
     report = report.with_results(findings, &outcomes);
     report.view = View::Status(super::status::view(&world));
     report
+}
+
+/// Every namespace that was named exists, as far as that can be known.
+///
+/// # Errors
+/// For the first one that does not.
+pub(super) fn all_exist(snapshot: &Snapshot, scope: &ScopeArgs) -> Result<(), ErrorDocument> {
+    match missing_namespaces(snapshot, scope).first() {
+        None => Ok(()),
+        Some(name) => Err(ErrorDocument {
+            kind: "namespace".to_owned(),
+            message: format!("namespace {name} does not exist"),
+            hints: vec!["which namespaces are there?".to_owned(), "   kubectl get namespaces".to_owned()],
+        }),
+    }
 }
 
 /// Namespaces that were named but do not exist, as far as that can be known.

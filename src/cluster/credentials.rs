@@ -98,6 +98,11 @@ impl Plugin {
         Ok(held.as_ref().and_then(|held| held.header.clone()))
     }
 
+    /// When what was handed out ends, where the plugin told.
+    pub(super) async fn end(&self) -> Option<Timestamp> {
+        self.held.lock().await.as_ref()?.expires
+    }
+
     /// See [`crate::fuzzing`].
     pub(super) fn understand(output: &[u8]) -> Result<(), Fault> {
         let exec = serde_json::json!({"command": "x", "apiVersion": "client.authentication.k8s.io/v1"});

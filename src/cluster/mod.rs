@@ -19,6 +19,7 @@ mod log;
 mod proxy;
 mod request;
 pub mod split;
+pub mod trial;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -291,7 +292,29 @@ impl Cluster {
     /// # Errors
     /// The review itself could not be done.
     pub async fn allowed(&self, need: &Need) -> Result<bool, Fault> {
-        access::allowed(&self.shared, need).await
+        self.allowed_for(need, None).await
+    }
+
+    /// As [`Cluster::allowed`], for one object only.
+    ///
+    /// # Errors
+    /// The review itself could not be done.
+    pub async fn allowed_for(&self, need: &Need, name: Option<&str>) -> Result<bool, Fault> {
+        access::allowed(&self.shared, need, name).await
+    }
+
+    /// The user as the API server sees it, with its groups (a SelfSubjectReview, which stores nothing); none where the
+    /// server does not tell.
+    ///
+    /// # Errors
+    /// The review itself could not be done.
+    pub async fn who_am_i(&self) -> Result<Option<(String, Vec<String>)>, Fault> {
+        access::who_am_i(&self.shared).await
+    }
+
+    /// When the credentials end that a plugin handed out, where it told.
+    pub async fn credentials_end(&self) -> Option<Timestamp> {
+        self.shared.credentials.as_ref()?.end().await
     }
 
     /// What has crossed the wire so far.

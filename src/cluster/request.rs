@@ -64,19 +64,35 @@ impl<'a> Call<'a> {
     fn idle(&self, shared: &Shared) -> Option<Duration> {
         if self.patient { None } else { shared.idle }
     }
+
+    pub(super) fn delete(path: String, need: &'a Need) -> Self {
+        Self { method: Method::DELETE, path, accept: ACCEPT_JSON, body: None, need: Some(need), patient: false }
+    }
+}
+
+/// Sends a call once and reads the whole answer, whatever it says: for calls whose refusal is an answer, too. A server
+/// that has too much to do is asked again.
+pub(super) async fn answer(shared: &Shared, call: Call<'_>) -> Result<(StatusCode, Vec<u8>), Fault> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let response = send(shared, &call).await.map_err(|failure| failure.fault)?;
+        let status = response.status();
+        let wait = retry_after(response.headers()).unwrap_or(SHORT_WAIT * 4);
+        if status == StatusCode::TOO_MANY_REQUESTS && tries <= RETRIES && wait <= LONGEST_WAIT {
+            tokio::time::sleep(wait).await;
+            continue;
+        }
+        return Incoming::new(shared, response, call.idle(shared))?.whole().await.map(|body| (status, body));
+    }
 }
 
 /// Sends a call and reads the whole answer; none for 404.
 pub(super) async fn fetch(shared: &Shared, call: Call<'_>) -> Result<Option<Vec<u8>>, Fault> {
-    let Some(mut incoming) = open(shared, call).await? else { return Ok(None) };
-    let mut whole = Vec::new();
-    while let Some(piece) = incoming.piece().await? {
-        if whole.len() + piece.len() > BODY_CAP {
-            return Err(Fault::new(FaultKind::Truncated, "the answer is larger than 16 MiB"));
-        }
-        whole.extend_from_slice(piece);
+    match open(shared, call).await? {
+        Some(incoming) => incoming.whole().await.map(Some),
+        None => Ok(None),
     }
-    Ok(Some(whole))
 }
 
 /// Sends a call until there is an answer worth reading; none for 404.
@@ -256,6 +272,17 @@ impl<'a> Incoming<'a> {
             }
         }
         Ok(None)
+    }
+
+    async fn whole(mut self) -> Result<Vec<u8>, Fault> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > BODY_CAP {
+                return Err(Fault::new(FaultKind::Truncated, "the answer is larger than 16 MiB"));
+            }
+            whole.extend_from_slice(piece);
+        }
+        Ok(whole)
     }
 
     async fn error_text(mut self) -> Vec<u8> {

@@ -31,6 +31,9 @@ pub struct Facts {
     /// Weaknesses that a patch fixes, by their published name.
     #[serde(default)]
     pub advisories: BTreeMap<String, Advisory>,
+    /// Versions of istioctl that do not do with the add-on what one would expect, by a name of the fault.
+    #[serde(default)]
+    pub istioctl: BTreeMap<String, ClientFault>,
     /// What may be set in the shared mesh configuration.
     #[serde(default)]
     pub mesh_config: FieldPolicy,
@@ -75,6 +78,26 @@ pub struct Advisory {
     pub published: Date,
     /// The first version without it, by revision.
     pub fixed_in: BTreeMap<String, String>,
+}
+
+/// A fault of a client program.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientFault {
+    /// The day it was published.
+    pub published: Date,
+    /// The first version that has it.
+    pub from: String,
+    /// The first version without it; none while every later one has it.
+    #[serde(default)]
+    pub below: Option<String>,
+    /// What it does, after the program's name and version.
+    pub fault: String,
+    /// Whether it is only worth knowing.
+    #[serde(default)]
+    pub minor: bool,
+    /// Where it is told.
+    pub source: String,
 }
 
 /// End of support.
@@ -146,6 +169,7 @@ impl Facts {
         facts.revisions.extend(overlay.revisions);
         facts.patches.extend(overlay.patches);
         facts.advisories.extend(overlay.advisories);
+        facts.istioctl.extend(overlay.istioctl);
         facts.mesh_config.extend(overlay.mesh_config);
         facts.telemetry.extend(overlay.telemetry);
         facts.hash = hash(&[BUILT_IN, text]);

@@ -123,6 +123,12 @@ impl Verdict {
         Self::new(None, DecidedBy::Unknown, reason)
     }
 
+    /// The answer where the webhooks, or what is behind them, could not be read.
+    #[must_use]
+    pub fn no_rules() -> Self {
+        Self::unknown(Reason::NoWebhooks)
+    }
+
     /// Whether Kubernetes refuses the pod.
     #[must_use]
     pub fn is_blocked(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::snapshot::{Section, Snapshot};
 use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
 
 /// Entry names of Istio's injector end like this in every version and revision.
-const INJECTOR_SUFFIX: &str = ".sidecar-injector.istio.io";
+pub const INJECTOR_SUFFIX: &str = ".sidecar-injector.istio.io";
 
 /// Whether somebody answers behind a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -369,7 +369,7 @@ fn row(
 
 fn inject(workloads: Vec<WorkloadView>) -> Report {
     let checks = CheckCounts { passed: 12, ..CheckCounts::default() };
-    report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads }))
+    report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads, probes: None }))
 }
 
 #[test]

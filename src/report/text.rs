@@ -30,7 +30,17 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
                 out.push_str(&azure::render(view, style, wide));
             }
         }
-        View::Inject(view) => out.push_str(&inject(report, view, style, wide)),
+        View::Precheck(view) => {
+            out.push_str(&header(report, installed(&report.view), style));
+            out.push('\n');
+            out.push_str(&super::precheck::render(view, style, wide));
+        }
+        View::Inject(view) => {
+            out.push_str(&inject(report, view, style, wide));
+            if let Some(probes) = &view.probes {
+                out.push_str(&super::probe::render(probes, style, wide));
+            }
+        }
         View::ProxyConfig(view) => {
             let mut left = proxy_config::heading(&view.proxy);
             if let (OriginKind::File, Some(time)) = (report.origin.kind, report.origin.captured_at) {
@@ -132,6 +142,7 @@ fn installed(view: &View) -> Option<Vec<String>> {
         }),
         View::Conflicts(view) => view.revisions.clone(),
         View::Metrics(view) => view.merge.as_ref().map(|all| all.iter().map(|one| one.revision.clone()).collect()),
+        View::Precheck(view) => view.revisions.clone(),
         View::Inject(_)
         | View::ProxyConfig(_)
         | View::ProxyStatus(_)
@@ -203,7 +214,7 @@ pub fn object(subject: &Subject) -> String {
     }
 }
 
-fn short_kind(kind: &str) -> String {
+pub(super) fn short_kind(kind: &str) -> String {
     match kind {
         "Deployment" => "deploy".to_owned(),
         "StatefulSet" => "sts".to_owned(),
@@ -342,8 +353,21 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     // Without a right that would fill it, a gap has only its own words.
     let others: BTreeSet<String> =
         report.gaps.iter().filter(|gap| gap.need.is_none()).map(|gap| gap.hint.clone()).collect();
-    let rights = rights(report, wide);
-    let granted = (!rights.is_empty()).then(|| "kubectl asm rbac prints the roles that are enough.".to_owned());
+    // Every command's rights at once are long; the table before it counts them.
+    let counted = matches!(report.view, View::Precheck(_)) && !wide;
+    let rights = match counted {
+        true if report.gaps.iter().any(|gap| gap.need.is_some()) => {
+            vec!["-o wide lists the rights that are missing.".to_owned()]
+        }
+        true => Vec::new(),
+        false => rights(report, wide),
+    };
+    let rbac = match &report.view {
+        View::Inject(view) if view.probes.is_some() => "kubectl asm rbac --for inject-check --probe",
+        View::Precheck(_) => "kubectl asm rbac --for <command>",
+        _ => "kubectl asm rbac",
+    };
+    let granted = (!rights.is_empty()).then(|| format!("{rbac} prints the roles that are enough."));
     for line in rights.into_iter().chain(others).chain(reasons).chain(granted) {
         out.push_str(&wrap(&printable(&line), 4, style.width));
     }

@@ -14,6 +14,8 @@ pub enum View {
     Status(StatusView),
     /// `inject-check`.
     Inject(InjectView),
+    /// `precheck`.
+    Precheck(Box<super::precheck_view::PrecheckView>),
     /// `proxy-config`.
     ProxyConfig(Box<ProxyConfigView>),
     /// `proxy-status`.
@@ -172,6 +174,8 @@ pub struct ProxyImage {
 pub struct InjectView {
     /// Rows, by namespace, kind and name.
     pub workloads: Vec<WorkloadView>,
+    /// What the API server made of pods; none without `--probe`.
+    pub probes: Option<Vec<super::probe_view::ProbeView>>,
 }
 
 /// One workload.

@@ -14,8 +14,8 @@ use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, AzureRecord, CiliumPolicy, ConfigMap, Controller, DisruptionBudget, EndpointSlice, EnvoyFilter, Event,
-    IstiodMetrics, KubeGateway, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, SecretProviderClass,
-    ServerVersion, Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord,
+    Grant, IstiodMetrics, KubeGateway, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication, Pod, Program,
+    SecretProviderClass, ServerVersion, Service, ServiceEntry, Telemetry, Trial, WebhookConfiguration, XdsRecord,
 };
 
 /// Everything that can be read, by name. The name is used in bundles and reports and never changes its meaning.
@@ -132,6 +132,12 @@ pub enum SourceId {
     ProxyAnswers,
     /// Logs of istiod and of proxies, taken in: read by the command that is about logs, and by a capture that is asked to.
     Logs,
+    /// What the API server made of pods that it was asked about: only `inject-check --probe` does.
+    Trials,
+    /// Programs on this machine that people use beside this one: only `precheck` looks for them.
+    Programs,
+    /// Rights of the user, one by one: only `precheck` asks about them.
+    Grants,
     /// Services that carry Istio's component label, metadata only; so do the next seven.
     ComponentServices,
     /// ConfigMaps that carry it.
@@ -474,6 +480,12 @@ pub struct Snapshot {
     pub proxy_answers: Section<ProxyAnswers>,
     /// See [`SourceId::Logs`].
     pub logs: Section<ContainerLog>,
+    /// See [`SourceId::Trials`].
+    pub trials: Section<Trial>,
+    /// See [`SourceId::Programs`].
+    pub programs: Section<Program>,
+    /// See [`SourceId::Grants`].
+    pub grants: Section<Grant>,
     /// See [`SourceId::ComponentServices`].
     pub component_services: Section<MetaOnly>,
     /// See [`SourceId::ComponentConfigMaps`].

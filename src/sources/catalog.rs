@@ -17,8 +17,9 @@ use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, AzureRecord, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice,
-    EnvoyFilter, Event, IstiodMetrics, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node, PeerAuthentication,
-    Pod, SecretProviderClass, Service, ServiceEntry, Telemetry, WebhookConfiguration, XdsRecord, from_json,
+    EnvoyFilter, Event, Grant, IstiodMetrics, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node,
+    PeerAuthentication, Pod, Program, SecretProviderClass, Service, ServiceEntry, Telemetry, Trial,
+    WebhookConfiguration, XdsRecord, from_json,
 };
 use crate::snapshot::{Scope, Snapshot, SourceId};
 
@@ -558,6 +559,31 @@ pub static SOURCES: &[Source] = &[
         Reach::ByCommand("it asks Azure through az, which kubectl asm azure and --az do"),
         azure,
         from_json::<AzureRecord>,
+        None
+    ),
+    source!(
+        Trials,
+        "pods",
+        Reach::ByCommand("kubectl asm inject-check --probe asks the API server about a pod"),
+        trials,
+        |bytes| serde_json::from_slice::<Trial>(bytes),
+        // One namespace may have a workload of one name twice, and a plain pod besides.
+        None
+    ),
+    source!(
+        Programs,
+        "programs on the PATH",
+        Reach::ByCommand("kubectl asm precheck looks for programs on the PATH"),
+        programs,
+        |bytes| serde_json::from_slice::<Program>(bytes),
+        Some(|program: &Program| &program.metadata)
+    ),
+    source!(
+        Grants,
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        Reach::ByCommand("kubectl asm precheck asks about one's own rights"),
+        grants,
+        |bytes| serde_json::from_slice::<Grant>(bytes),
         None
     ),
     component!(ComponentServices, "services", SERVICES, component_services),

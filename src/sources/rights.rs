@@ -26,7 +26,7 @@ pub struct Right {
     pub group: &'static str,
     /// Plural resource.
     pub resource: &'static str,
-    /// `get` or `list`.
+    /// `get` or `list`; `create` for port-forwards, `create` and `delete` for probes.
     pub verb: &'static str,
     /// The only object, where it is one.
     pub name: Option<String>,
@@ -87,6 +87,13 @@ fn of_pods(scope: &Scope, theirs: &[Needed], by_workload: bool) -> BTreeSet<Righ
         .flatten()
         .flat_map(|(group, resource, verbs)| verbs.iter().flat_map(|verb| right(*group, *resource, *verb)))
         .collect()
+}
+
+/// What asking the API server about pods needs, and with it creating them for a moment. Whose templates are asked about is
+/// read one by one.
+#[must_use]
+pub fn of_a_probe(scope: &Scope) -> BTreeSet<Right> {
+    of_pods(scope, &[("", "pods", &["create", "delete"]), ("batch", "cronjobs", &["get"])], true)
 }
 
 fn of_source(source: &Source, scope: &Scope) -> Vec<Right> {

@@ -9,6 +9,7 @@ use kubectl_asm::cluster::split::Splitter;
 use kubectl_asm::facts::Facts;
 use kubectl_asm::fuzzing;
 use kubectl_asm::mesh::revision::{AsmRevision, IstioVersion, compare};
+use kubectl_asm::mesh::{draft, trial};
 use kubectl_asm::model::config_map::InjectorConfig;
 use kubectl_asm::model::quoted::printable;
 use kubectl_asm::model::{ConfigMap, LabelSelector, Pod};
@@ -114,6 +115,13 @@ pub fn object() -> Target {
                 assert_eq!(printable(&object.message), object.message);
                 signature.push(object.message.clone());
             }
+        }
+        for trial in snapshot.trials.items().unwrap_or_default() {
+            let _ = (trial::fate(trial), trial::added(trial), trial.life.as_ref().map(trial::standing));
+        }
+        if let Ok(value) = serde_json::from_slice::<Value>(input) {
+            let pod = draft::next_pod(&value);
+            signature.extend(pod.map(|pod| draft::without_sidecar(&pod)["kind"].to_string()));
         }
         outcome(signature)
     })

@@ -142,6 +142,27 @@ impl Matrix<'_> {
             .collect()
     }
 
+    /// What a probe of every row says, before any of them exists; and that it leaves nothing behind.
+    fn probed(&self, rows: &[Row]) -> Vec<(Fate, String)> {
+        let manifest = Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix-rows.yaml");
+        let report = self.lab.report(&["inject-check", "-A", "--probe", "-f", manifest.to_str().unwrap()]);
+        let said: BTreeMap<(String, String), Value> = list(&report.json["view"]["probes"])
+            .into_iter()
+            .map(|probe| ((text(&probe["namespace"]), text(&probe["name"])), probe))
+            .collect();
+        rows.iter()
+            .map(|row| {
+                let probe = &said[&(row.namespace.clone(), row.name.clone())];
+                let fate = match probe["answer"].as_str() {
+                    Some("injected") => Fate::Injected(text(&probe["revision"])),
+                    Some("plain") => Fate::None,
+                    _ => Fate::Refused,
+                };
+                (fate, text(&probe["agreement"]))
+            })
+            .collect()
+    }
+
     fn create(&self, rows: &[Row]) -> Vec<Fate> {
         let pods: Vec<Value> = rows.iter().map(|r| r.pod.clone()).collect();
         let out = self.lab.run(&["kubectl", "create", "-f", "-"], &kube_list(&pods));
@@ -213,7 +234,21 @@ pub fn play() {
         matrix.wait_for(variant);
         let rows = matrix.rows(variant);
         let said = matrix.verdicts(&rows);
+        let probed = matrix.probed(&rows);
         let happened = matrix.create(&rows);
+        for (((row, said), (answer, agreement)), happened) in rows.iter().zip(&said).zip(&probed).zip(&happened) {
+            let agrees = match said {
+                Fate::Unknown => "told",
+                _ if said == answer => "same",
+                _ => "other",
+            };
+            if answer != happened || agreement != agrees {
+                wrong.push(format!(
+                    "{name}: {}/{}: the probe says {answer:?}, {agreement}; computed {said:?}, happened {happened:?}",
+                    row.namespace, row.name
+                ));
+            }
+        }
         for ((row, said), happened) in rows.iter().zip(&said).zip(&happened) {
             *count.entry(happened.word()).or_default() += 1;
             let may_pass = *said == Fate::Unknown && variant["unknown"] == true;

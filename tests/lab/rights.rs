@@ -56,6 +56,22 @@ fn until(what: &str, user: &PathBuf, lab: &Lab, args: &[&str], complete: bool) {
     });
 }
 
+/// What is printed for a probe is enough for it, and for a created pod.
+pub fn enough_for_a_probe() {
+    let lab = Lab::take();
+    let _world = World::begin(&lab, "granted");
+    lab.settle();
+    let user = lab.user("audit", "auditor");
+    let _granted = Granted::by(&lab, &["--for", "inject-check", "--probe", "-n", "audit"]);
+    let probe = ["inject-check", "-n", "audit", "--probe"];
+    until("rbac --probe is enough for a probe", &user, &lab, &probe, true);
+    let create = [&probe[..], &["--create", "--yes"]].concat();
+    let report = lab.report_as(&user, &create);
+    assert_eq!((report.code, gaps(&report)), (0, Vec::new()), "{:#}", report.json);
+    let created = &report.json["view"]["probes"][0]["created"];
+    assert_eq!((text(&created["state"]), created["deleted"].as_bool()), ("ready".into(), Some(true)), "{created:#}");
+}
+
 pub fn enough_and_minimal(command: &[&str], rbac: &[&str]) {
     let lab = Lab::take();
     let _world = World::begin(&lab, "granted");

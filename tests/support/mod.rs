@@ -302,6 +302,9 @@ fn resource(kind: &str) -> &'static str {
         "ProxyAnswers" => "proxyanswers",
         "ContainerLog" => "containerlogs",
         "AzureCluster" | "AzureRevisions" | "AzureUpgrades" | "AzureTools" => "",
+        "Trial" => "trials",
+        "Program" => "programs",
+        "Grant" => "grants",
         other => panic!("kind {other} is not known to the fixtures"),
     }
 }
@@ -377,10 +380,13 @@ fn serve(objects: &[Value], refused: &[SourceId], served: &Served) -> Snapshot {
             if source.id == SourceId::Version {
                 collector.item(version.as_bytes());
             }
-            // No API server has these: commands about one proxy, or about logs, put them there.
+            // No API server has these: the command that is asked for them puts them there.
             let by_command = match source.id {
                 SourceId::ProxyAnswers => "ProxyAnswers",
                 SourceId::Logs => "ContainerLog",
+                SourceId::Trials => "Trial",
+                SourceId::Programs => "Program",
+                SourceId::Grants => "Grant",
                 _ => "",
             };
             if !by_command.is_empty() {

@@ -1,0 +1,252 @@
+//! `--probe --create`: plain pods that are really created, watched, and deleted whatever happens in between.
+
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::{CONCURRENCY, Learnt, ProbeArgs, text};
+use crate::cli::ui;
+use crate::cluster::Cluster;
+use crate::cluster::trial::{Answer, TestPod, record};
+use crate::mesh::denial::{Denial, denial};
+use crate::mesh::trial::{Standing, standing};
+use crate::model::trial::Life;
+use crate::snapshot::{Fault, FaultKind};
+
+/// Between two looks at a created pod.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What stands in a pod's way may go away by itself, such as a node that is about to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For deleting test pods, when the run's own time is over.
+const CLEANUP: Duration = Duration::from_secs(30);
+
+/// Why pods cannot be created in this way of calling; none when they can.
+pub fn refuse_create(args: &ProbeArgs, is_plain: bool) -> Option<String> {
+    if !args.create {
+        return None;
+    }
+    if !is_plain {
+        return Some(
+            "--create makes a plain pod; a copy of a workload would get that workload's traffic: leave TYPE/NAME, -l and -f out"
+                .to_owned(),
+        );
+    }
+    let asked = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    (!args.yes && !asked).then(|| "--create asks before it creates, and nobody can be asked here: add --yes".to_owned())
+}
+
+/// A pod on its way.
+struct Made {
+    pod: TestPod,
+    /// What the API server answered; none while that is not known, and then it may exist.
+    answer: Option<Answer>,
+    last: Value,
+    since: Instant,
+    seconds: u64,
+    deleted: bool,
+}
+
+/// Creates test pods, watches them, and deletes them, whatever happens in between. True when the user ended it.
+pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs, left: Duration) -> bool {
+    // What a dry run says no to would be refused again, but for a webhook that a dry run may not call.
+    let namespaces: Vec<String> = learnt
+        .records
+        .borrow()
+        .iter()
+        .filter(|record| match record.pointer("/refused/message").and_then(Value::as_str) {
+            None => true,
+            Some(message) => matches!(denial(message), Denial::NoDryRun(_)),
+        })
+        .map(|record| text(record, "/metadata/namespace").to_owned())
+        .collect();
+    if namespaces.is_empty() {
+        ui::message("probe: no pod is created, because the dry run was not accepted\n");
+        return false;
+    }
+    let confirmed = if args.yes { Some(true) } else { confirmed(&namespaces, &args.image).await };
+    if confirmed != Some(true) {
+        ui::message("probe: no pod is created\n");
+        return confirmed.is_none();
+    }
+    let made: RefCell<Vec<Made>> = RefCell::default();
+    let stopped = Cell::new(false);
+    let (sender, stop) = tokio::sync::watch::channel(false);
+    let end = tokio::time::Instant::now() + left;
+    let watching = futures::stream::iter(&namespaces).for_each_concurrent(CONCURRENCY, |namespace| {
+        watch(cluster, TestPod::new(namespace, &args.image), &made, learnt, stop.clone(), end)
+    });
+    // A request that creates is not abandoned: without its answer nobody would know whether there is a pod.
+    let signal = async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopped.set(true);
+            ui::message("probe: stopping; test pods are deleted\n");
+            // Nobody listens any more only when all are done.
+            let _ = sender.send(true);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = watching => {}
+        () = signal => {}
+    }
+    let mut made = made.into_inner();
+    delete_all(cluster, &mut made, learnt).await;
+    let mut records = learnt.records.borrow_mut();
+    for one in made {
+        let Some(answer) = &one.answer else { continue };
+        let namespace = one.pod.namespace();
+        let mut entry = record(namespace, "Namespace", namespace, one.pod.body(), answer);
+        if matches!(answer, Answer::Made(_)) {
+            entry["life"] =
+                json!({"name": one.pod.name(), "last": one.last, "seconds": one.seconds, "deleted": one.deleted});
+        }
+        records.retain(|record| text(record, "/metadata/namespace") != namespace);
+        records.push(entry);
+    }
+    stopped.get()
+}
+
+/// Asks the person at the terminal; none when that ends the run.
+async fn confirmed(namespaces: &[String], image: &str) -> Option<bool> {
+    let what = if namespaces.len() == 1 { "a pod".to_owned() } else { format!("{} pods", namespaces.len()) };
+    ui::message(&format!(
+        "probe: creates {what} ({image}) in {}, waits until it is ready, and deletes it again.\nGo on? [y/N] ",
+        namespaces.join(", ")
+    ));
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    tokio::select! {
+        line = read => {
+            let line = line.ok().and_then(Result::ok).unwrap_or_default();
+            Some(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+        }
+        _ = tokio::signal::ctrl_c() => {
+            ui::message("\n");
+            None
+        }
+    }
+}
+
+async fn watch(
+    cluster: &Cluster,
+    pod: TestPod,
+    made: &RefCell<Vec<Made>>,
+    learnt: &Learnt,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+    end: tokio::time::Instant,
+) {
+    if *stop.borrow() {
+        return;
+    }
+    let since = Instant::now();
+    let index = made.borrow().len();
+    made.borrow_mut().push(Made {
+        pod: pod.clone(),
+        answer: None,
+        last: Value::Null,
+        since,
+        seconds: 0,
+        deleted: false,
+    });
+    match cluster.create_pod(&pod).await {
+        Ok(answer) => {
+            if let Answer::Made(body) = &answer {
+                made.borrow_mut()[index].last = body.clone();
+            }
+            let refused = matches!(answer, Answer::Refused(_));
+            made.borrow_mut()[index].answer = Some(answer);
+            if refused {
+                return;
+            }
+        }
+        Err(fault) => return learnt.fault(fault),
+    }
+    let mut stuck_since: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep_until(end) => return,
+            _ = stop.changed() => return,
+        }
+        let look = tokio::select! {
+            look = cluster.test_pod(&pod) => look,
+            () = tokio::time::sleep_until(end) => return,
+            _ = stop.changed() => return,
+        };
+        let now = match look {
+            Ok(Some(now)) => now,
+            // Somebody else deleted it.
+            Ok(None) => return,
+            Err(fault) => return learnt.fault(fault),
+        };
+        {
+            let mut made = made.borrow_mut();
+            made[index].seconds = since.elapsed().as_secs();
+            made[index].last = now.clone();
+        }
+        let life = Life { last: serde_json::from_value(now).unwrap_or_default(), ..Life::default() };
+        match standing(&life) {
+            Standing::Ready | Standing::Ended(_) => return,
+            Standing::Waiting => stuck_since = None,
+            Standing::Stuck(..) | Standing::Unschedulable(_) => {
+                if stuck_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Deletes every pod that was made, or may have been, and says how to do it where that fails.
+async fn delete_all(cluster: &Cluster, made: &mut [Made], learnt: &Learnt) {
+    let end = tokio::time::Instant::now() + CLEANUP;
+    for one in made.iter_mut().filter(|one| !matches!(one.answer, Some(Answer::Refused(_)))) {
+        let deleted = tokio::time::timeout_at(end, delete(cluster, one)).await;
+        one.deleted = matches!(deleted, Ok(Ok(())));
+        if one.deleted {
+            continue;
+        }
+        let why = match deleted {
+            Ok(Err(fault)) => fault,
+            _ => Fault::new(FaultKind::Timeout, "the API server did not answer"),
+        };
+        let (name, namespace) = (one.pod.name(), one.pod.namespace());
+        ui::message(&format!(
+            "error: the test pod in {namespace} could not be deleted: {why}\nhint:  delete it\n       kubectl delete pod {name} -n {namespace}\n"
+        ));
+        learnt.fault(Fault {
+            message: format!("test pod {name} in {namespace} was not deleted: {}", why.message),
+            ..why
+        });
+    }
+}
+
+async fn delete(cluster: &Cluster, one: &Made) -> Result<(), Fault> {
+    let mut outcome = cluster.delete_pod(&one.pod).await;
+    // A server that is busy for a moment, or a creation without an answer, which may still come about.
+    let unknown = one.answer.is_none() && one.since.elapsed() < CLEANUP;
+    for _ in 0..2 {
+        if outcome.is_ok() && !unknown {
+            break;
+        }
+        if outcome.as_ref().is_err_and(|fault| fault.kind == FaultKind::Forbidden) {
+            break;
+        }
+        tokio::time::sleep(PAUSE * 2).await;
+        outcome = cluster.delete_pod(&one.pod).await;
+    }
+    outcome?;
+    // Until it is really gone, as far as that is soon: who looks at the namespace next should find it as it was.
+    for _ in 0..20 {
+        match cluster.test_pod(&one.pod).await {
+            Ok(Some(_)) => tokio::time::sleep(PAUSE).await,
+            _ => break,
+        }
+    }
+    Ok(())
+}
