@@ -29,7 +29,7 @@ use crate::snapshot::{Snapshot, SourceId};
 /// Works for workloads without pods, and with -f for manifests that are not applied yet.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm inject-check -n shop\n  kubectl asm inject-check deploy/cart -n shop -o wide\n  kubectl asm inject-check -f app.yaml --expect injected     # a gate before kubectl apply\n  kubectl asm inject-check -A -l app=cart\n  kubectl asm inject-check deploy/cart -n shop --probe       # asks the API server, stores nothing\n  kubectl asm inject-check -n shop --probe --create          # starts a plain pod, watches it, deletes it"
+    after_help = "Examples:\n  kubectl asm inject-check -n shop\n  kubectl asm inject-check deploy/cart -n shop -o wide\n  kubectl asm inject-check -f app.yaml --expect injected     # a gate before kubectl apply\n  kubectl asm inject-check -A -l app=cart\n  kubectl asm inject-check deploy/cart -n shop --probe       # asks the API server, stores nothing\n  kubectl asm inject-check -n shop --create                  # starts a plain pod, watches it, deletes it"
 )]
 pub struct InjectCheckArgs {
     /// One workload, e.g. deploy/cart, sts/db, pod/probe
@@ -113,7 +113,7 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
                 None => rows(world, &filter, findings),
             };
             shown.replace(rows.clone());
-            View::Inject(InjectView { workloads: rows, probes: args.probe.probe.then(|| probes(world)) })
+            View::Inject(InjectView { workloads: rows, probes: args.probe.asks().then(|| probes(world)) })
         },
         refuse: &|world| {
             let (_, name) = filter.target.as_ref().filter(|_| planned.is_none())?;
@@ -126,14 +126,14 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
         },
         concerns: &|world, finding| {
             if planned.is_some() || filter.target.is_none() && filter.selector.is_none() {
-                return planned.is_none() || args.probe.probe && finding.code == "INJ13";
+                return planned.is_none() || args.probe.asks() && finding.code == "INJ13";
             }
             concerns(targets.get_or_init(|| Targets::of(world, &filter)), finding)
         },
-        checks: if args.probe.probe { &is_about_a_probe } else { &is_about_injection },
+        checks: if args.probe.asks() { &is_about_a_probe } else { &is_about_injection },
         grace: crate::mesh::sync::GRACE,
     };
-    let (exit, report) = match args.probe.probe {
+    let (exit, report) = match args.probe.asks() {
         false => session::judge(connection, &args.scope, &args.report, &job),
         true => {
             let probed = probed(connection, args, &filter, planned.as_deref());
@@ -207,7 +207,7 @@ fn probes(world: &World<'_>) -> Vec<ProbeView> {
 }
 
 fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {
-    if args.probe.probe && args.report.from.is_some() {
+    if args.probe.asks() && args.report.from.is_some() {
         return Err("--probe asks a running API server; a bundle only tells what it was like".to_owned());
     }
     let is_plain = args.target.is_none() && args.selector.is_none() && args.filename.is_none();

@@ -31,17 +31,24 @@ const CONCURRENCY: usize = 4;
 #[command(next_help_heading = "Probe")]
 pub struct ProbeArgs {
     /// Ask the API server what it would make of a new pod (a dry run: nothing is stored)
+    #[arg(long = "probe")]
+    pub only_probe: bool,
+    /// As --probe, and then really create a plain pod in each namespace, watch it, and delete it again
     #[arg(long)]
-    pub probe: bool,
-    /// With --probe: really create a plain pod in each namespace, watch it, and delete it again
-    #[arg(long, requires = "probe")]
     pub create: bool,
     /// With --create: do not ask first
     #[arg(long, short = 'y', requires = "create")]
     pub yes: bool,
     /// Image of the plain pod
-    #[arg(long, value_name = "IMAGE", requires = "probe", default_value = IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     pub image: String,
+}
+
+impl ProbeArgs {
+    /// Whether the API server is asked.
+    pub fn asks(&self) -> bool {
+        self.only_probe || self.create
+    }
 }
 
 /// One pod to ask about.
