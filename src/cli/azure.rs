@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::live;
 use super::session::{self, DefaultScope, Job};
 use crate::az::{self, Told, Traces, Wanted, aks_host, traces_of_node};
 use crate::cluster::{Api, Cluster, ListRequest, ListSink};
@@ -167,7 +168,7 @@ fn live(connection: &ConnectionArgs, args: &AzureArgs) -> Result<Snapshot, Error
     let half = ReportArgs { timeout: args.report.timeout / 2, ..args.report.clone() };
     let scope = ScopeArgs::default();
     let rest = args.report.timeout;
-    let read = session::live_and(
+    let read = live::read_and(
         connection,
         &scope,
         &half,
@@ -184,7 +185,7 @@ fn live(connection: &ConnectionArgs, args: &AzureArgs) -> Result<Snapshot, Error
         Err(error) => error,
     };
     let left = rest.saturating_sub(begin.elapsed());
-    let asked = session::alone(without_cluster(connection, &wanted, left))?;
+    let asked = live::alone(without_cluster(connection, &wanted, left))?;
     let interrupted = asked.is_none();
     let (told, origin) = asked.unwrap_or_default();
     let mut snapshot = Snapshot { origin, interrupted, ..Snapshot::default() };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::azure::AzArgs;
 use super::exit::Exit;
+use super::live;
 use super::session::{self, DefaultScope};
 use super::ui;
 use super::{logs, proxy_config, proxy_diff};
@@ -88,7 +89,7 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         }
         args.azure.add(cluster, gathered, left.saturating_sub(begin.elapsed())).await
     };
-    let gathered = match session::live_and(connection, &args.scope, &report, DefaultScope::All, sources, true, also) {
+    let gathered = match live::read_and(connection, &args.scope, &report, DefaultScope::All, sources, true, also) {
         Ok(gathered) => gathered,
         Err(error) => {
             ui::message(&crate::report::text::render_error(&error, ui::stderr_style(false)));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::live;
 use super::manifest::{self, Planned};
 use super::probe::{self, ProbeArgs, Question};
 use super::session::{self, DefaultScope, Job};
@@ -157,7 +158,7 @@ fn probed(
     let report = &args.report;
     let selected = session::select(&report.only, &report.skip, &is_about_a_probe)?;
     let begin = std::time::Instant::now();
-    let gathered = session::live_and_then(
+    let gathered = live::read_and_then(
         connection,
         &args.scope,
         report,

@@ -8,6 +8,7 @@ mod exit;
 mod explain;
 mod generate;
 mod inject_check;
+mod live;
 mod logs;
 mod manifest;
 mod metrics;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::live;
 use super::proxy_config::{self, Recorded};
 use super::proxy_status::is_named;
 use super::session::{self, DefaultScope, Job};
@@ -32,11 +33,9 @@ const OF_THE_PROXY: &str = "pod";
 pub(super) fn run(connection: &ConnectionArgs, scope: &ScopeArgs, args: &ReportArgs, target: &str) -> Exit {
     let asked = match &args.from {
         Some(from) => from_bundle(connection, scope, from, target),
-        None => {
-            session::with_cluster(connection, args, "istiod and the proxy did not answer", async |cluster, left| {
-                from_both(cluster, scope, left, target).await
-            })
-        }
+        None => live::with_cluster(connection, args, "istiod and the proxy did not answer", async |cluster, left| {
+            from_both(cluster, scope, left, target).await
+        }),
     };
     let (snapshot, view) = match asked {
         Ok((snapshot, view)) => (Ok(snapshot), view),

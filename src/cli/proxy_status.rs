@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs, duration};
 use super::exit::Exit;
 use super::inject_check::parse_selector;
+use super::live;
 use super::proxy_diff;
 use super::session::{self, DefaultScope, Job};
 use super::ui;
@@ -352,8 +353,8 @@ fn watch(
             return Exit::Unable;
         }
     };
-    while session::pause(PAUSE) {
-        let gathered = session::live(connection, &args.scope, &args.report, DefaultScope::All, sources.clone(), false);
+    while live::pause(PAUSE) {
+        let gathered = live::read(connection, &args.scope, &args.report, DefaultScope::All, sources.clone(), false);
         let snapshot = match gathered {
             Ok(gathered) if gathered.snapshot.interrupted => break,
             Ok(gathered) => gathered.snapshot,

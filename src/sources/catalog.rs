@@ -7,17 +7,18 @@ use super::apis::{
     REQUEST_AUTHENTICATIONS, SECRET_PROVIDER_CLASSES, SECRETS, SERVICE_ENTRIES, SERVICES, SIDECARS, STATEFUL_SETS,
     TELEMETRIES, VALIDATING_WEBHOOKS, VIRTUAL_SERVICES, WASM_PLUGINS, WORKLOAD_ENTRIES, WORKLOAD_GROUPS,
 };
+use super::define::{cilium_meta, controller_meta, get, list, list_metadata, metadata, of_addon, plain, scoped};
 use super::{
     FollowRight, INGRESS_NAMESPACE, Place, Reach, Request, SYSTEM_NAMESPACE, ScopedList, Source, component,
     new_collector,
 };
-use crate::cluster::{Api, GetRequest, ListRequest};
+use crate::cluster::{GetRequest, ListRequest};
 use crate::mesh::{control_plane, webhook, workload};
 use crate::model::envoy::ProxyAnswers;
 use crate::model::log::ContainerLog;
 use crate::model::{
     Autoscaler, AzureRecord, CiliumPolicy, ConfigMap, Controller, ControllerKind, DisruptionBudget, EndpointSlice,
-    EnvoyFilter, Event, Grant, IstiodMetrics, KubeGateway, Meta, MetaOnly, Namespace, NetworkPolicy, Node,
+    EnvoyFilter, Event, Grant, IstiodMetrics, KubeGateway, MetaOnly, Namespace, NetworkPolicy, Node,
     PeerAuthentication, Pod, Program, SecretProviderClass, Service, ServiceEntry, Telemetry, Trial,
     WebhookConfiguration, XdsRecord, from_json,
 };
@@ -27,112 +28,6 @@ use crate::snapshot::{Scope, Snapshot, SourceId};
 #[must_use]
 pub fn source(id: SourceId) -> Option<&'static Source> {
     SOURCES.iter().find(|source| source.id == id)
-}
-
-fn list(api: Api, namespace: Option<&str>, labels: Option<&str>) -> Request {
-    Request::List(ListRequest {
-        api,
-        namespace: namespace.map(str::to_owned),
-        labels: labels.map(str::to_owned),
-        fields: None,
-        metadata_only: false,
-    })
-}
-
-fn get(api: Api, namespace: Option<&str>, name: &str) -> Request {
-    Request::Get(GetRequest {
-        api,
-        namespace: namespace.map(str::to_owned),
-        name: name.to_owned(),
-        metadata_only: false,
-    })
-}
-
-macro_rules! source {
-    ($id:ident, $resource:literal, $reach:expr, $field:ident, $decode:expr, $key:expr) => {
-        Source {
-            id: SourceId::$id,
-            resource: $resource,
-            reach: $reach,
-            collector: || new_collector($decode, |snapshot: &mut Snapshot| &mut snapshot.$field, $key),
-            state: |snapshot| snapshot.$field.state(),
-            narrow_is_fault: |snapshot| snapshot.$field.narrow_is_fault(),
-        }
-    };
-}
-
-macro_rules! object {
-    ($id:ident, $type:ty, $resource:literal, $reach:expr, $field:ident) => {
-        source!($id, $resource, $reach, $field, from_json::<$type>, Some(|object: &$type| &object.metadata))
-    };
-}
-
-macro_rules! controller {
-    ($id:ident, $resource:literal, $reach:expr, $field:ident, $kind:ident) => {
-        source!(
-            $id,
-            $resource,
-            $reach,
-            $field,
-            |bytes| Controller::decode(ControllerKind::$kind, bytes),
-            Some(controller_meta)
-        )
-    };
-}
-
-/// Parts of Istio of one kind, metadata only.
-macro_rules! component {
-    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
-        object!(
-            $id,
-            MetaOnly,
-            $resource,
-            Reach::OrElse(|| component::everywhere($api), |scope: &Scope| component::in_scope($api, scope)),
-            $field
-        )
-    };
-}
-
-/// Cluster-wide objects of one kind, metadata only.
-macro_rules! cluster_metadata {
-    ($id:ident, $resource:literal, $api:expr, $field:ident) => {
-        object!($id, MetaOnly, $resource, Reach::Fixed(|| vec![component::metadata($api)]), $field)
-    };
-}
-
-fn cilium_meta(policy: &CiliumPolicy) -> &Meta {
-    &policy.metadata
-}
-
-fn controller_meta(controller: &Controller) -> &Meta {
-    &controller.metadata
-}
-
-/// A list in each of the add-on's two namespaces.
-fn of_addon(api: Api) -> Vec<Request> {
-    [SYSTEM_NAMESPACE, INGRESS_NAMESPACE].map(|namespace| list(api, Some(namespace), None)).into()
-}
-
-fn list_metadata(api: Api, namespace: &str) -> Request {
-    Request::List(ListRequest {
-        api,
-        namespace: Some(namespace.to_owned()),
-        labels: None,
-        fields: None,
-        metadata_only: true,
-    })
-}
-
-const fn metadata(api: Api) -> Reach {
-    Reach::Scoped(ScopedList { metadata_only: true, ..scoped(api) })
-}
-
-const fn plain(api: Api) -> Reach {
-    Reach::Scoped(scoped(api))
-}
-
-const fn scoped(api: Api) -> ScopedList {
-    ScopedList { api, labels: None, fields: None, metadata_only: false, also: None, falls_back: true }
 }
 
 /// Over a WebSocket the API server asks for `get`, from Kubernetes 1.35 on for `create` as well

@@ -2,6 +2,10 @@
 //!
 //! The same decoder fills the snapshot from a live answer and from a bundle.
 
+// Its macros are seen by what comes after it.
+#[macro_use]
+mod define;
+
 mod apis;
 mod catalog;
 pub mod collect;

@@ -19,6 +19,7 @@ use super::exit::Exit;
 use super::session::{self, DefaultScope, Job};
 use super::ui;
 use crate::checks;
+use crate::cli::live;
 use crate::cluster::{Cluster, LogSince};
 use crate::engine::{Area, Check};
 use crate::mesh::log::Keep;
@@ -312,7 +313,7 @@ fn live(connection: &ConnectionArgs, args: &LogsArgs) -> Result<Read, ErrorDocum
     // What is followed has no end.
     const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
     let report = ReportArgs { timeout: if args.follow { NEVER } else { args.report.timeout }, ..args.report.clone() };
-    session::with_cluster(connection, &report, "the logs did not come", async |cluster, left| {
+    live::with_cluster(connection, &report, "the logs did not come", async |cluster, left| {
         let found = pods::find(cluster, args).await?;
         let origin = origin(cluster).await;
         let now = args.report.now.or(origin.captured_at).unwrap_or_else(Timestamp::now);
@@ -354,7 +355,7 @@ fn query(connection: &ConnectionArgs, args: &LogsArgs, schema: Schema) -> Result
             };
             logs.into_iter().map(place).collect()
         }
-        None => session::with_cluster(connection, &args.report, "the pods were not listed", async |cluster, _| {
+        None => live::with_cluster(connection, &args.report, "the pods were not listed", async |cluster, _| {
             let found = pods::find(cluster, args).await?;
             let targets = pods::targets(&found, args, Timestamp::now());
             if targets.is_empty() {

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::rbac::For;
 use super::session::{self, DefaultScope, Job};
 use crate::checks::{self, tools};
+use crate::cli::live;
 use crate::cluster::{AuthKind, Cluster};
 use crate::engine::Check;
 use crate::engine::lens::{REVISIONS, World};
@@ -104,7 +105,7 @@ fn live(
         }
         Ok(())
     };
-    session::live_and(connection, &args.scope, report, DefaultScope::All, needs, false, also)
+    live::read_and(connection, &args.scope, report, DefaultScope::All, needs, false, also)
         .map(|gathered| gathered.snapshot)
 }
 
@@ -161,7 +162,7 @@ fn bundled(
     let mut snapshot = session::from_bundle(from, connection, &args.scope)?;
     let rows = rights::rows(&args.commands, std::slice::from_ref(&snapshot.scope))?;
     commands.replace(rights::of_bundle(&rows, &snapshot)?);
-    let lines = session::runtime()?.block_on(programs::look(args.report.timeout));
+    let lines = live::runtime()?.block_on(programs::look(args.report.timeout));
     if let Some(source) = source(SourceId::Programs) {
         let mut collector = (source.collector)();
         lines.iter().for_each(|line| collector.item(line));

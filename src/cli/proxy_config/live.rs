@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{ProxyConfigArgs, What};
 use crate::cli::args::ConnectionArgs;
 use crate::cli::inject_check::parse_target;
-use crate::cli::session::with_cluster;
+use crate::cli::live::with_cluster;
 use crate::cluster::envoy::{ADMIN_PORT, ProxyQuestion};
 use crate::cluster::forward::{PodPort, Tunnel};
 use crate::cluster::{Api, Cluster, GetRequest, ListRequest, ListSink};
