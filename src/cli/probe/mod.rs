@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn creating_needs_somebody_who_says_yes_and_no_workload() {
-        let args = |create, yes| ProbeArgs { probe: true, create, yes, image: IMAGE.to_owned() };
+        let args = |create, yes| ProbeArgs { only_probe: true, create, yes, image: IMAGE.to_owned() };
         assert_eq!(refuse_create(&args(false, false), false), None);
         assert_eq!(refuse_create(&args(true, true), true), None);
         assert!(refuse_create(&args(true, true), false).is_some_and(|why| why.contains("plain pod")));
