@@ -94,10 +94,13 @@ fn rewritten<T: DeserializeOwned + Serialize>(value: &mut Value) {
     *value = known.ok().and_then(|record| serde_json::to_value(record).ok()).unwrap_or_default();
 }
 
-/// Of a node its pool, versions and health stay; its addresses and the list of all images on it go.
+/// Of a node its pool, versions and health stay; its addresses, the list of all images on it and its subscription go.
 fn node(object: &mut Map<String, Value>) {
     if let Some(spec) = object.get_mut("spec") {
         keep(spec, &["providerID", "taints", "unschedulable"]);
+        if let Some(Value::String(id)) = spec.get_mut("providerID") {
+            without_subscription(id);
+        }
     }
     if let Some(status) = object.get_mut("status") {
         keep(status, &["conditions", "nodeInfo"]);
@@ -105,6 +108,15 @@ fn node(object: &mut Map<String, Value>) {
             keep(info, &["kubeletVersion", "operatingSystem", "osImage"]);
         }
     }
+}
+
+/// `azure:///subscriptions/ID/resourceGroups/…` with zeros for the id; the rest names the group of the nodes.
+fn without_subscription(id: &mut String) {
+    const NONE: &str = "00000000-0000-0000-0000-000000000000";
+    const BEFORE: &str = "/subscriptions/";
+    let Some(start) = id.find(BEFORE).map(|at| at + BEFORE.len()) else { return };
+    let length = id[start..].find('/').unwrap_or(id.len() - start);
+    id.replace_range(start..start + length, NONE);
 }
 
 /// Of a policy of the network who may talk to whom stays; addresses, paths and headers go.

@@ -234,13 +234,13 @@ fn what_has_not_the_shape_of_its_schema_is_dropped() {
 
 #[test]
 fn a_node_keeps_its_versions_and_loses_addresses_and_images() {
-    let node = json!({"spec": {"providerID": "azure:///x", "podCIDR": "10.1.0.0/24", "taints": [{"key": "k"}]},
+    let node = json!({"spec": {"providerID": "azure:///subscriptions/8b7d0000-1111-2222-3333-444455556666/resourceGroups/mc_a/x", "podCIDR": "10.1.0.0/24", "taints": [{"key": "k"}]},
         "status": {"addresses": [{"address": "10.0.0.4"}], "images": [{"names": ["private/app"]}],
             "conditions": [{"type": "Ready", "status": "True"}],
             "nodeInfo": {"kubeletVersion": "v1.34.1", "machineID": "m", "operatingSystem": "linux"}}});
     assert_eq!(
         redacted(SourceId::Nodes, node),
-        json!({"spec": {"providerID": "azure:///x", "taints": [{"key": "k"}]},
+        json!({"spec": {"providerID": "azure:///subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/mc_a/x", "taints": [{"key": "k"}]},
             "status": {"conditions": [{"type": "Ready", "status": "True"}],
                 "nodeInfo": {"kubeletVersion": "v1.34.1", "operatingSystem": "linux"}}})
     );
