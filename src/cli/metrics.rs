@@ -212,6 +212,7 @@ fn view(world: &World<'_>) -> MetricsView {
         managed_prometheus: managed_prometheus.map(str::to_owned),
         sidecars_collected: sidecars_collected.map(str::to_owned),
         merge,
+        istiods_asked: snapshot.istiod_metrics.state().kind != StateKind::NotRequested,
         istiods,
         proxies: Vec::new(),
         queries: KNOWN

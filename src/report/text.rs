@@ -105,6 +105,9 @@ pub fn verdict_words(report: &Report) -> String {
         }
     }
     let undone = summary.checks.not_checked + summary.checks.errored;
+    if let View::Precheck(view) = &report.view {
+        words.extend(super::precheck::answerable(view));
+    }
     if words.is_empty() {
         // An add-on that is not there is not well, and neither is what nobody looked at.
         let absent = installed(&report.view).is_some_and(|revisions| revisions.is_empty());

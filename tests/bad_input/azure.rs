@@ -323,7 +323,8 @@ async fn flags_that_do_not_go_together_are_usage() {
 #[tokio::test]
 async fn a_bundle_without_azure_says_so_where_azure_is_asked_for() {
     let place = Place::new("{server: 'http://127.0.0.1:9'}", "{token: t}");
-    for args in [&["azure", "--from", "demo"][..], &["status", "--az", "--from", "demo"]] {
+    place.demo_without("old", &["azure"]);
+    for args in [&["azure", "--from", "old"][..], &["status", "--az", "--from", "old"]] {
         let refusal = place.refused(args).await;
         assert!(refusal.kind == "bundle" && refusal.hints("capture --az"), "{args:?}: {refusal:?}");
     }
