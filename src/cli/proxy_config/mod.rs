@@ -6,7 +6,7 @@ mod live;
 mod view;
 
 pub(super) use bundle::{Meant, choose};
-pub(super) use live::{Pods, Recorded, missing, pod, pods, record};
+pub(super) use live::{Pods, Recorded, find, missing, pod, pods, record};
 
 use std::path::PathBuf;
 
