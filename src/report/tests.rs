@@ -369,7 +369,9 @@ fn row(
 
 fn inject(workloads: Vec<WorkloadView>) -> Report {
     let checks = CheckCounts { passed: 12, ..CheckCounts::default() };
-    report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads, probes: None }))
+    let mut report = report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads, probes: None }));
+    report.scope.namespaces = Namespaces::List(vec!["shop".to_owned()]);
+    report
 }
 
 #[test]
@@ -404,6 +406,16 @@ fn a_name_of_forty_characters_fits_a_terminal() {
     let text = render(&report, Format::Text, TERMINAL);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("   asm-1-28   asm-1-28   "), "{text}");
+}
+
+#[test]
+fn a_table_of_all_namespaces_names_them_also_where_there_is_only_one() {
+    let new = Some("asm-1-28");
+    let mut report = inject(vec![row("Deployment", "web", (3, 3), ("all", new), ("webhook", new), "label")]);
+    assert!(render(&report, Format::Text, PIPE).starts_with("WORKLOAD "));
+    report.scope.namespaces = Namespaces::All(AllWord::All);
+    let text = render(&report, Format::Text, PIPE);
+    assert!(text.starts_with("NAMESPACE   WORKLOAD ") && text.contains("\nshop        deploy/web "), "{text}");
 }
 
 #[test]

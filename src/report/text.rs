@@ -38,7 +38,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
         View::Inject(view) => {
             out.push_str(&inject(report, view, style, wide));
             if let Some(probes) = &view.probes {
-                out.push_str(&super::probe::render(probes, style, wide));
+                out.push_str(&super::probe::render(probes, &report.scope.namespaces, style, wide));
             }
         }
         View::ProxyConfig(view) => {
@@ -50,7 +50,10 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&proxy_config::render(view, style, wide));
         }
-        View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, report.origin.kind, style, wide)),
+        View::ProxyStatus(view) => {
+            let asked = &report.scope.namespaces;
+            out.push_str(&super::proxy_status::render(view, report.origin.kind, asked, style, wide));
+        }
         View::ProxyDiff(view) => out.push_str(&super::proxy_diff::render(view, style, wide)),
         View::Logs(view) => {
             out.push_str(&first_line(report, &logs::heading(view), style));
@@ -430,6 +433,15 @@ fn reasons(report: &Report) -> Vec<String> {
     reasons.into_iter().map(|(reason, codes)| format!("{}: {reason}", codes.join(", "))).collect()
 }
 
+/// Whether rows say their namespace: unless exactly one was asked for, and all rows are in it. A column does not come and go
+/// with what happens to be in the cluster.
+pub(super) fn says_namespace<'r>(asked: &Namespaces, mut rows: impl Iterator<Item = &'r str>) -> bool {
+    match asked {
+        Namespaces::List(list) if list.len() == 1 => rows.any(|namespace| namespace != list[0]),
+        _ => true,
+    }
+}
+
 fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> String {
     if view.workloads.is_empty() {
         let place = match &report.scope.namespaces {
@@ -442,7 +454,7 @@ fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> Strin
         let unread = if unread { ", but not everything could be read" } else { "" };
         return format!("No workloads found{place}{unread}.\n");
     }
-    let several = view.workloads.iter().any(|row| row.namespace != view.workloads[0].namespace);
+    let several = says_namespace(&report.scope.namespaces, view.workloads.iter().map(|row| row.namespace.as_str()));
     let mut headers = vec!["WORKLOAD", "PODS", "NOW", "RESTART"];
     if wide {
         headers.extend(["SIDECAR", "IMAGE", "NEXT IMAGE", "WEBHOOK", "CODES"]);
