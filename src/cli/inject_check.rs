@@ -209,7 +209,8 @@ fn probes(world: &World<'_>) -> Vec<ProbeView> {
 
 fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {
     if args.probe.asks() && args.report.from.is_some() {
-        return Err("--probe asks a running API server; a bundle only tells what it was like".to_owned());
+        let flag = if args.probe.create { "--create" } else { "--probe" };
+        return Err(format!("{flag} asks a running API server; a bundle only tells what it was like"));
     }
     let is_plain = args.target.is_none() && args.selector.is_none() && args.filename.is_none();
     if let Some(why) = probe::refuse_create(&args.probe, is_plain) {

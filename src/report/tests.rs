@@ -1,11 +1,11 @@
 //! Whole reports, read like the sketches they are drawn from.
 #![allow(clippy::unwrap_used)]
 
-use super::document::{CheckCounts, Namespaces};
+use super::document::{AllWord, CheckCounts, Namespaces};
 use super::text::render_error;
 use super::view::{
-    GatewayDeployment, GatewayView, InjectView, NamespaceView, NextView, NowView, PodCount, ProxyImage, ReadyCount,
-    RevisionView, StatusView, SupportView, WorkloadCounts, WorkloadView,
+    GatewayDeployment, GatewayView, InjectView, NamespaceView, NextView, NoView, NowView, PodCount, ProxyImage,
+    ReadyCount, RevisionView, StatusView, SupportView, WorkloadCounts, WorkloadView,
 };
 use super::{ErrorDocument, Format, Gap, OutcomeRecord, OutcomeStatus, Report, Style, View, render};
 use crate::engine::{Finding, Impact, Remedy, Risk, Severity, Step, Subject};
@@ -406,6 +406,18 @@ fn a_name_of_forty_characters_fits_a_terminal() {
     let text = render(&report, Format::Text, TERMINAL);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("   asm-1-28   asm-1-28   "), "{text}");
+}
+
+#[test]
+fn a_footer_says_of_what_it_counts() {
+    let last = |passed, not_applicable| {
+        let checks = CheckCounts { passed, not_applicable, ..CheckCounts::default() };
+        let report = report("dev", "v1.34.2", checks, View::None(NoView {}));
+        render(&report, Format::Text, PIPE).lines().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(last(0, 1), "1 check does not apply.");
+    assert_eq!(last(0, 2), "2 checks do not apply.");
+    assert_eq!(last(3, 1), "3 checks passed, 1 does not apply.");
 }
 
 #[test]

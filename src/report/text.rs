@@ -332,10 +332,14 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     }
     if checks.not_applicable > 0 {
         let verb = if checks.not_applicable == 1 { "does" } else { "do" };
-        parts.push(format!("{} {verb} not apply", checks.not_applicable));
+        // The noun stands once, with the first number.
+        let number =
+            if parts.is_empty() { plural(checks.not_applicable, "check") } else { checks.not_applicable.to_string() };
+        parts.push(format!("{number} {verb} not apply"));
     }
     if checks.errored > 0 {
-        parts.push(format!("{} broke", checks.errored));
+        let number = if parts.is_empty() { plural(checks.errored, "check") } else { checks.errored.to_string() };
+        parts.push(format!("{number} broke"));
     }
     let mut line = if parts.is_empty() { String::new() } else { format!("{}.", parts.join(", ")) };
     if let Some(first) = report.findings.first() {

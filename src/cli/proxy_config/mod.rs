@@ -30,7 +30,7 @@ use live::Asked;
 /// admin interface are read instead of a proxy, with --from a bundle that capture --proxy wrote; no cluster is needed then.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n  kubectl asm pc listeners --from bundle.tar.gz        # kubectl asm capture --proxy …\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
+    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET 'clusters?format=json'\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n  kubectl asm pc listeners --from bundle.tar.gz        # kubectl asm capture --proxy …\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
 )]
 pub struct ProxyConfigArgs {
     /// What to show
