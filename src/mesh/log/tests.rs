@@ -185,6 +185,19 @@ fn secrets_are_in_nothing_that_is_kept() {
 }
 
 #[test]
+fn secrets_of_addresses_and_fields_are_not_in_what_a_message_names() {
+    let log = digest(
+        LogPart::Istiod,
+        &[
+            "2026-07-15T12:00:00.1Z\terror\tmodel\tFailed to fetch public key from jwks URI \"https://user:hunter2@idp.example/keys\": {\"x-api-key\":\"hunter2\"}",
+        ],
+    );
+    assert_eq!(ids(&log), [("istiod-jwks", 1)]);
+    assert_eq!(log.groups[0].about, ["https://[…]@idp.example/keys"]);
+    assert!(!serde_json::to_string(&log).unwrap().contains("hunter2"));
+}
+
+#[test]
 fn a_key_on_many_lines_is_not_kept() {
     let mut digest = Digest::new(ContainerLog::default(), Keep { lines: 99, bytes: 9999 });
     for text in
