@@ -65,10 +65,10 @@ The log of a proxy, of a gateway, or of the init container before it has message
 A proxy needs its istiod, the root certificate of its namespace, its ports and memory. A NetworkPolicy, a removed revision, a second Istio or an application on a port of the proxy takes one of them away, and Kubernetes only says that the container is not ready.
 
 ## How we know
-`kubectl asm logs proxy` and `logs gateway` compare each line with the texts in the sources of Istio's agent and of Envoy. That Envoy is not ready counts only when the log ends with it and has said so for 30 seconds or more: every proxy says so while it starts, and while it ends. A connection to istiod that ends and is made anew, as happens every half hour, is no finding. For a container that crashes the log from before its last restart is read.
+`kubectl asm logs proxy` and `logs gateway` compare each line with the texts in the sources of Istio's agent and of Envoy. That Envoy is not ready counts only when the log ends with it and has said so for 30 seconds or more: every proxy says so while it starts, and while it ends. A connection to istiod that ends and is made anew, as happens every half hour, is no finding; neither is one that failed, or a certificate that was not to be had, when the same log says later that it worked. For a container that crashes the log from before its last restart is read.
 
 ## What to do
-The finding says per message what to look at. An error keeps the pod from working; a warning says that something failed which may be over, so look at the time of the last one.
+The finding says per message what to look at. An error keeps the pod from working; a warning says that something failed and that the log does not say it worked afterwards; look at the time of the last one.
 
 ## What else looks like it
 What the states of containers tell, without logs, is PRX04; whether proxies are connected is PRX12. Requests that fail are PRX21.

@@ -20,6 +20,8 @@ pub struct Known {
     pub quiet: bool,
     /// Whether it is over once Envoy says that it is ready.
     pub until_ready: bool,
+    /// After which success of the proxy it is over.
+    pub until: Option<Until>,
     /// How bad it is.
     pub severity: Severity,
     /// What it means, a sentence.
@@ -30,6 +32,17 @@ pub struct Known {
     pub code: &'static str,
     /// What to do.
     pub steps: &'static [Advice],
+}
+
+/// What a proxy succeeds in after it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Connecting to istiod.
+    Connected,
+    /// Getting a certificate.
+    Certified,
+    /// Having a root certificate.
+    Rooted,
 }
 
 /// A step; `{pod}`, `{namespace}` and `{revision}` in its words are filled in.
@@ -49,6 +62,7 @@ pub(super) const BASE: Known = Known {
     unless: &[],
     quiet: false,
     until_ready: false,
+    until: None,
     severity: Severity::Warning,
     meaning: "",
     about: None,

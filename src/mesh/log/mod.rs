@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::engine::Severity;
 use crate::model::log::{ContainerLog, LogGroup, LogPart, LogReadiness};
-pub use known::{Known, known};
+pub use known::{Known, Until, known};
 use line::{Level, Line};
 
 /// Of a longer line only the beginning is looked at and shown; the container runtime cuts at 16 KiB already.
@@ -68,6 +68,7 @@ impl Digest {
         }
         self.remember(line);
         self.readiness(line);
+        self.success(line);
         let (known, about) = self.recognize(line.text)?;
         self.count(known, about, line);
         Some(known.severity)
@@ -146,6 +147,20 @@ impl Digest {
         let since = before.and_then(|before| before.since).or(line.time);
         let reason = cut(&secrets::without(reason.split('\t').next().unwrap_or(reason)), EXAMPLE);
         self.log.readiness = Some(LogReadiness { ready, reason, at: line.time, since });
+    }
+
+    fn success(&mut self, line: &Line<'_>) {
+        if self.log.part == LogPart::Istiod {
+            return;
+        }
+        let recovered = &mut self.log.recovered;
+        let last = match proxy::success(line.text) {
+            Some(Until::Connected) => &mut recovered.connected,
+            Some(Until::Certified) => &mut recovered.certified,
+            Some(Until::Rooted) => &mut recovered.rooted,
+            None => return,
+        };
+        *last = line.time.max(*last);
     }
 
     /// Which message a line is.
@@ -250,19 +265,29 @@ impl Splitter {
     }
 }
 
-/// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, and what kept it from
-/// becoming ready is over once it is.
+/// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, what kept it from
+/// becoming ready is over once it is, and what failed is over once it succeeds.
 #[must_use]
 pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
     if !known.id.starts_with(proxy::NOT_READY_ID) {
         let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
-        let over = known.until_ready && ready.is_some() && group.last < ready;
+        let over = known.until_ready && ready.is_some() && group.last < ready || is_settled(known, group, log);
         return if over { Severity::Info } else { known.severity };
     }
     match not_ready(log) {
         Some(last) if group.example.contains(last.reason.as_str()) => Severity::Error,
         _ => Severity::Info,
     }
+}
+
+/// Whether what failed has succeeded since, such as the connection to an istiod that was started anew.
+fn is_settled(known: &Known, group: &LogGroup, log: &ContainerLog) -> bool {
+    let success = known.until.and_then(|until| match until {
+        Until::Connected => log.recovered.connected,
+        Until::Certified => log.recovered.certified,
+        Until::Rooted => log.recovered.rooted,
+    });
+    group.last.is_some() && group.last <= success
 }
 
 /// Whether a proxy was not ready at the end of its log, and for how long it had not been by then. The first seconds of a

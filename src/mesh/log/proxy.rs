@@ -1,7 +1,7 @@
 //! Messages of a proxy: of its agent, of Envoy, and of the init containers before them. Files are those of istio/istio
 //! where nothing else is said.
 
-use super::known::{AUTHORITY, Advice, BASE, CONFIG, DESCRIBE, Known, STATUS, SYNC};
+use super::known::{AUTHORITY, Advice, BASE, CONFIG, DESCRIBE, Known, STATUS, SYNC, Until};
 use crate::engine::Severity;
 use crate::model::log::LogPart;
 
@@ -16,6 +16,25 @@ pub(super) const NOT_READY: &str = "Envoy proxy is NOT ready: ";
 pub(super) const NOT_READY_ID: &str = "proxy-not-ready";
 /// The reason while the pod is being ended.
 pub(super) const ENDING: &str = "server is terminated";
+
+/// What it says at the level `info` once it is connected to istiod (`pkg/istio-agent/xds_proxy.go`, `xds_proxy_delta.go`).
+const CONNECTED: [&str; 2] = ["connected to delta upstream XDS server", "connected to upstream XDS server"];
+/// Once it has a certificate, and once Envoy gets a root from it (`security/pkg/nodeagent/cache/secretcache.go`).
+const CERTIFIED: &str = "generated new workload certificate";
+const ROOTED: &str = "returned workload trust anchor from cache";
+
+/// What a line says that the proxy succeeded in.
+pub(super) fn success(text: &str) -> Option<Until> {
+    if CONNECTED.iter().any(|words| text.contains(words)) {
+        Some(Until::Connected)
+    } else if text.contains(CERTIFIED) {
+        Some(Until::Certified)
+    } else if text.contains(ROOTED) {
+        Some(Until::Rooted)
+    } else {
+        None
+    }
+}
 
 const MEMORY: Advice = Advice {
     text: "tells by how much, and sets a higher limit",
@@ -104,6 +123,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-trusts-another",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["failed to connect to upstream ", "x509: "],
         meaning: "the proxy does not trust the certificate of its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -114,6 +134,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-connect",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["failed to connect to upstream "],
         meaning: "the proxy cannot reach its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -132,6 +153,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-csr-trust",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "x509: "],
         meaning: "the proxy does not trust the istiod that should sign its certificate",
         code: "CA03",
@@ -141,6 +163,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-csr-token",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "Unauthenticated"],
         meaning: "istiod does not accept the token by which the proxy asks for its certificate",
         steps: &[DESCRIBE, AUTHORITY],
@@ -149,6 +172,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-csr",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: "],
         meaning: "the proxy asked istiod for its certificate and got none",
         steps: &[NETWORK, AUTHORITY],
@@ -157,6 +181,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-ca-endpoint",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["Failed to connect to endpoint "],
         meaning: "the proxy cannot reach the certificate authority",
         about: Some(("to endpoint ", ": ")),
@@ -167,6 +192,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-certificate",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &[" failed to sign: "],
         meaning: "the proxy got no certificate: without one it does not start, and when the old one ends it cannot speak mTLS",
         steps: &[NETWORK, AUTHORITY],
@@ -176,6 +202,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-warm-root",
         until_ready: true,
+        until: Some(Until::Rooted),
         words: &["failed to warm root certificate: "],
         meaning: "the proxy had no root certificate when it started; it tries again when Envoy asks",
         steps: &[ROOT],
@@ -184,6 +211,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-warm",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to warm certificate: "],
         meaning: "the proxy had no certificate when it started; it tries again when Envoy asks",
         steps: &[NETWORK, AUTHORITY],
@@ -214,6 +242,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-stream-down",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["gRPC config stream to xds-grpc closed since "],
         meaning: "Envoy has had no connection to istiod for longer than half a minute, and gets no changes",
         about: Some((" closed since ", ":")),

@@ -150,6 +150,43 @@ fn a_proxy_is_not_ready_only_where_that_is_its_last_word_and_takes_long() {
 }
 
 #[test]
+fn what_failed_is_over_once_it_succeeds() {
+    let at = |second: u32, text: &str| format!("2026-07-15T12:10:{second:02}.0Z\t{text}");
+    let ready = "2026-07-15T12:00:00.0Z\tinfo\tEnvoy proxy is ready";
+    let delta = "info\txdsproxy\tconnected to delta upstream XDS server: istiod.x.svc:15012\tid=2";
+    let connected = "info\txdsproxy\tconnected to upstream XDS server: istiod.x.svc:15012\tid=2";
+    let certified = "info\tcache\tgenerated new workload certificate\tresourceName=default latency=78ms ttl=23h59m59s";
+    let rooted = "info\tcache\treturned workload trust anchor from cache\tttl=23h59m59s";
+    for (failure, success, other) in [
+        ("error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: connection refused", delta, certified),
+        ("error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: x509: unknown", connected, certified),
+        (
+            "warning\tenvoy config x.h:193\tDelta gRPC config stream to xds-grpc closed since 40s ago: 14, x",
+            delta,
+            rooted,
+        ),
+        ("error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unavailable", certified, delta),
+        ("error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unauthenticated", certified, delta),
+        ("error\tcache\tresource:default failed to sign: rpc error: code = Unavailable", certified, delta),
+        ("error\tcitadelclient\tFailed to connect to endpoint istiod.x.svc:15012: x", certified, delta),
+        ("warn\tsds\tfailed to warm certificate: x", certified, delta),
+        ("warn\tsds\tfailed to warm root certificate: x", rooted, delta),
+    ] {
+        let said = |lines: &[&String]| {
+            let lines: Vec<&str> = [ready].into_iter().chain(lines.iter().map(|line| line.as_str())).collect();
+            let log = digest(LogPart::Proxy, &lines);
+            weight(known(&log.groups[0].id).unwrap(), &log.groups[0], &log)
+        };
+        let (failed, again) = (at(1, failure), at(5, failure));
+        let (success, other) = (at(3, success), at(3, other));
+        assert_eq!(said(&[&failed]), Severity::Warning, "{failure}");
+        assert_eq!(said(&[&failed, &success]), Severity::Info, "{failure}");
+        assert_eq!(said(&[&failed, &success, &again]), Severity::Warning, "{failure}");
+        assert_eq!(said(&[&failed, &other]), Severity::Warning, "{failure}");
+    }
+}
+
+#[test]
 fn the_same_message_many_times_is_one_group_in_bounded_room() {
     let keep = Keep { lines: 50, bytes: 4 << 10 };
     let mut digest = Digest::new(ContainerLog { part: LogPart::Proxy, ..ContainerLog::default() }, keep);
