@@ -138,7 +138,7 @@ impl Digest {
         }
         let (ready, reason) = match line.text.find(proxy::NOT_READY) {
             // While a pod is being ended this says nothing about how it was.
-            Some(_) if line.text.contains(proxy::ENDING) => return,
+            Some(_) if proxy::ENDING.iter().any(|words| line.text.contains(words)) => return,
             Some(at) => (false, &line.text[at + proxy::NOT_READY.len()..]),
             None if line.text.contains(proxy::READY) => (true, ""),
             None => return,

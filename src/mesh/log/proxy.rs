@@ -14,8 +14,9 @@ pub(super) const READY: &str = "Envoy proxy is ready";
 pub(super) const NOT_READY: &str = "Envoy proxy is NOT ready: ";
 /// How the names of the messages begin that say so.
 pub(super) const NOT_READY_ID: &str = "proxy-not-ready";
-/// The reason while the pod is being ended.
-pub(super) const ENDING: &str = "server is terminated";
+/// The reasons while the pod is being ended: the agent's, and the state of an Envoy that gives back its connections
+/// (`pilot/cmd/pilot-agent/status/ready/probe.go`).
+pub(super) const ENDING: [&str; 2] = ["server is terminated", "current state is: DRAINING"];
 
 /// What it says at the level `info` once it is connected to istiod (`pkg/istio-agent/xds_proxy.go`, `xds_proxy_delta.go`).
 const CONNECTED: [&str; 2] = ["connected to delta upstream XDS server", "connected to upstream XDS server"];
@@ -63,8 +64,16 @@ pub(super) static MESSAGES: &[Known] = &[
     // while it starts: see `super::weight`.
     Known {
         id: "proxy-ending",
-        words: &[NOT_READY, ENDING],
+        words: &[NOT_READY, ENDING[0]],
         meaning: "the pod is being ended",
+        severity: Severity::Info,
+        quiet: true,
+        ..PROXY
+    },
+    Known {
+        id: "proxy-draining",
+        words: &[NOT_READY, ENDING[1]],
+        meaning: "the pod is being ended, and Envoy lets go of its connections",
         severity: Severity::Info,
         quiet: true,
         ..PROXY
@@ -101,7 +110,8 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-not-ready-starting",
-        words: &[NOT_READY, "server is not live"],
+        // PRE_INITIALIZING has this word, too.
+        words: &[NOT_READY, "server is not live", "INITIALIZING"],
         meaning: "Envoy has its configuration and waits for something that it names, such as a certificate or a route",
         quiet: true,
         severity: Severity::Info,

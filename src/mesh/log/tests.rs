@@ -145,6 +145,22 @@ fn a_proxy_is_not_ready_only_where_that_is_its_last_word_and_takes_long() {
         let log = digest(LogPart::Proxy, &lines);
         assert_eq!(not_ready(&log).is_some(), expected, "{lines:?}");
     }
+    for (state, id, is_ready) in [
+        ("server is not live, current state is: INITIALIZING", "proxy-not-ready-starting", Some(false)),
+        ("server is not live, current state is: PRE_INITIALIZING", "proxy-not-ready-starting", Some(false)),
+        ("server is not live, current state is: UNKNOWN", "proxy-not-ready", Some(false)),
+        // These say nothing about how it was.
+        ("server is not live, current state is: DRAINING", "proxy-draining", Some(true)),
+        ("server is terminated: received signal: terminated", "proxy-ending", Some(true)),
+    ] {
+        let last = |second: u32| format!("2026-07-15T12:05:{second:02}.0Z\twarn\tEnvoy proxy is NOT ready: {state}");
+        let log = digest(LogPart::Proxy, &[ready, &last(1), &last(59)]);
+        assert_eq!(ids(&log), [(id, 2)]);
+        assert_eq!(log.readiness.as_ref().map(|said| said.ready), is_ready, "{state}");
+        assert_eq!(not_ready(&log).is_some(), is_ready == Some(false), "{state}");
+        let is_fault = weight(known(id).unwrap(), &log.groups[0], &log) == Severity::Error;
+        assert_eq!(is_fault, is_ready == Some(false), "{state}");
+    }
     let reason = digest(LogPart::Proxy, &[&early, &late]).readiness.unwrap().reason;
     assert!(reason.starts_with("config not received from XDS server"), "{reason}");
 }
