@@ -96,7 +96,7 @@ The access log of a proxy has requests that Envoy could not pass on: the other s
 `delayed connect error: 111` means that the connection was refused. In a line whose cluster begins with `inbound`, the proxy is well and nothing listens on that port of its own application: a wrong `targetPort`, an application that listens only on 127.0.0.1, or one that has not started. In a line whose cluster begins with `outbound`, the other pod refused it. Access logs are off in the add-on until a Telemetry resource or the shared mesh configuration turns them on.
 
 ## How we know
-Lines in Istio's text format and in its JSON format are taken apart. Errors that came from the other end (`via_upstream`: from the application, or from the other pod's proxy), callers that went away, and refusals by a policy are counted and are no finding.
+Lines in Istio's text format and in its JSON format are taken apart. Errors that came from the other end (`via_upstream`: from the application, or from the other pod's proxy), callers that went away, and refusals by a policy are counted and are no finding. Neither are hosts, paths and TLS names that no Gateway has, in the log of a gateway: whatever tries out addresses of the internet leaves such lines. In the log of a sidecar a request that fits no route or no filter chain counts from five lines on that are at least one in a hundred requests of that log. Everything else counts from the first line, unless there are fewer than five and less than one in a thousand requests. What does not count is still listed, and explained.
 
 ## What to do
 Look at the end that the finding names. A few such lines while pods start or end are usual; what goes on is a fault.

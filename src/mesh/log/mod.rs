@@ -169,7 +169,7 @@ impl Digest {
             && let Some(access) = access::parse(text)
         {
             self.log.requests += 1;
-            let found = access::classify(&access)?;
+            let found = access::classify(&access, self.log.part)?;
             self.log.failed_requests += u64::from(found.0.severity >= Severity::Warning);
             return Some(found);
         }
@@ -266,9 +266,12 @@ impl Splitter {
 }
 
 /// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, what kept it from
-/// becoming ready is over once it is, and what failed is over once it succeeds.
+/// becoming ready is over once it is, what failed is over once it succeeds, and of requests the share counts.
 #[must_use]
 pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
+    if known.id.starts_with(access::ACCESS_ID) {
+        return access::weight(known, group.count, log.requests);
+    }
     if !known.id.starts_with(proxy::NOT_READY_ID) {
         let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
         let over = known.until_ready && ready.is_some() && group.last < ready || is_settled(known, group, log);
