@@ -76,7 +76,7 @@ What the states of containers tell, without logs, is PRX04; whether proxies are 
 ## Sources
 <https://github.com/istio/istio/tree/master/pilot/cmd/pilot-agent/status>, <https://github.com/istio/istio/tree/master/pkg/istio-agent>, <https://istio.io/latest/docs/ops/common-problems/injection/>",
     run: |lens| {
-        let is_ours = |log: &ContainerLog| log.part != LogPart::Istiod;
+        let is_ours = |log: &ContainerLog| !matches!(log.part, LogPart::Istiod | LogPart::Other);
         judge(lens, &is_ours, &|known| known.part != LogPart::Istiod && !known.id.starts_with(ACCESS))
     },
 };

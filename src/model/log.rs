@@ -81,6 +81,8 @@ pub enum LogPart {
     Gateway,
     /// That of an init container that sets up or checks the redirection of traffic.
     Init,
+    /// That of a container that is none of Istio's.
+    Other,
     /// A file that may hold any of them.
     #[default]
     #[serde(other)]
@@ -96,6 +98,7 @@ impl LogPart {
             Self::Proxy => "proxy",
             Self::Gateway => "gateway",
             Self::Init => "init",
+            Self::Other => "other",
             Self::Any => "any",
         }
     }

@@ -320,6 +320,32 @@ async fn saved_logs_are_told_apart_by_their_prefixes() {
     assert_eq!(parts, ["istiod", "proxy"]);
 }
 
+#[tokio::test]
+async fn lines_of_other_containers_are_shown_and_not_taken_for_istios() {
+    let text = "panic: runtime error: index out of range [1] with length 1";
+    let mut both = pod("shop", "web-1", "istio-proxy", runs());
+    both["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "app", "image": "app:1"}));
+    let server = serve(vec![both], move |_, asked, _| {
+        assert_eq!(asked.query("container"), Some("app"));
+        ok(format!(
+            "2026-08-15T09:00:01.5Z {text}\n2026-08-15T09:00:02.5Z warn\tEnvoy may have been out of memory killed\n"
+        ))
+    })
+    .await;
+    let place = Place::at(&server);
+    let ran = place.run(&["logs", "proxy", "web-1", "-n", "shop", "-c", "app"]).await;
+    assert!(ran.code == 0 && ran.stdout.starts_with(&format!("  {text}\n")), "{ran:?}");
+    assert!(ran.stdout.contains("The container is none of Istio's"), "{ran:?}");
+    assert!(!ran.stdout.contains("all well") && !ran.stdout.contains("None of the lines"), "{ran:?}");
+    let file = place.file("app.log", format!("{text}\nValidation failed: name is required\n").as_bytes());
+    let saved =
+        place.file("all.log", format!("[pod/web-1/app] {text}\n[pod/web-1/app] warn\t{NOT_READY}\n").as_bytes());
+    for args in [&["--file", file.to_str().unwrap()][..], &["proxy", "--file", saved.to_str().unwrap()]] {
+        let ran = place.run(&[&["logs"], args, &["-o", "json"]].concat()).await;
+        assert_eq!((ran.code, view(&ran)["messages"].as_array().unwrap().len()), (0, 0), "{ran:?}");
+    }
+}
+
 /// The most memory that a process ever had, in kilobytes.
 #[cfg(target_os = "linux")]
 fn peak(process: u32) -> u64 {

@@ -18,6 +18,9 @@ pub struct Known {
     pub unless: &'static [&'static str],
     /// Whether it is written at the level `info`, so that a line of that level is compared with it too.
     pub quiet: bool,
+    /// Whether other programs write such a text, too: in a log that may be any program's it counts only once that has had
+    /// a line of Istio or Envoy.
+    pub generic: bool,
     /// Whether it is over once Envoy says that it is ready.
     pub until_ready: bool,
     /// After which success of the proxy it is over.
@@ -61,6 +64,7 @@ pub(super) const BASE: Known = Known {
     words: &[],
     unless: &[],
     quiet: false,
+    generic: false,
     until_ready: false,
     until: None,
     severity: Severity::Warning,

@@ -50,13 +50,15 @@ pub struct Digest {
     tail_bytes: usize,
     /// Lines of a PEM block that may still come; they are not kept.
     of_a_block: u32,
+    /// Whether there was a line that only Istio or Envoy writes.
+    is_istios: bool,
 }
 
 impl Digest {
     /// Begins a log of which everything but the lines is known.
     #[must_use]
     pub fn new(log: ContainerLog, keep: Keep) -> Self {
-        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0, of_a_block: 0 }
+        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0, of_a_block: 0, is_istios: false }
     }
 
     /// Takes in a line, and says how bad it is if it is known.
@@ -133,7 +135,7 @@ impl Digest {
     }
 
     fn readiness(&mut self, line: &Line<'_>) {
-        if self.log.part == LogPart::Istiod {
+        if matches!(self.log.part, LogPart::Istiod | LogPart::Other) {
             return;
         }
         let (ready, reason) = match line.text.find(proxy::NOT_READY) {
@@ -150,7 +152,7 @@ impl Digest {
     }
 
     fn success(&mut self, line: &Line<'_>) {
-        if self.log.part == LogPart::Istiod {
+        if matches!(self.log.part, LogPart::Istiod | LogPart::Other) {
             return;
         }
         let recovered = &mut self.log.recovered;
@@ -165,20 +167,29 @@ impl Digest {
 
     /// Which message a line is.
     fn recognize(&mut self, text: &str) -> Option<(&'static Known, String)> {
+        if self.log.part == LogPart::Other {
+            return None;
+        }
         if !matches!(self.log.part, LogPart::Istiod | LogPart::Init)
             && let Some(access) = access::parse(text)
         {
+            self.is_istios = true;
             self.log.requests += 1;
             let found = access::classify(&access, self.log.part)?;
             self.log.failed_requests += u64::from(found.0.severity >= Severity::Warning);
             return Some(found);
         }
         let level = line::level(text);
+        self.is_istios = self.is_istios || self.log.part != LogPart::Any || line::is_istios(text);
         let fits = |known: &&&Known| {
-            is_for(known.part, self.log.part) && (known.quiet || level != Level::Low) && known.fits(text)
+            is_for(known.part, self.log.part)
+                && (known.quiet || level != Level::Low)
+                && (self.is_istios || !known.generic)
+                && known.fits(text)
         };
         let tables = [istiod::MESSAGES, proxy::MESSAGES];
         let found = tables.iter().flat_map(|table| table.iter()).find(|known| fits(&known))?;
+        self.is_istios = true;
         Some((found, found.about(text).unwrap_or_default().to_owned()))
     }
 

@@ -162,6 +162,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/caclient/providers/citadel/client.go
     Known {
         id: "proxy-csr-trust",
+        generic: true,
         until_ready: true,
         until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "x509: "],
@@ -172,6 +173,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr-token",
+        generic: true,
         until_ready: true,
         until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "Unauthenticated"],
@@ -181,6 +183,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr",
+        generic: true,
         until_ready: true,
         until: Some(Until::Certified),
         words: &["failed to sign CSR: "],
@@ -190,6 +193,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-ca-endpoint",
+        generic: true,
         until_ready: true,
         until: Some(Until::Certified),
         words: &["Failed to connect to endpoint "],
@@ -201,6 +205,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/cache/secretcache.go
     Known {
         id: "proxy-certificate",
+        generic: true,
         until_ready: true,
         until: Some(Until::Certified),
         words: &[" failed to sign: "],
@@ -345,6 +350,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "init-validation",
+        generic: true,
         words: &["Validation failed: "],
         meaning: "traffic of the pod is not redirected to its proxy, so the pod does not start",
         code: "CNI03",
@@ -354,6 +360,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // tools/istio-iptables/pkg/dependencies/implementation_linux.go
     Known {
         id: "init-iptables",
+        generic: true,
         words: &["Command error: "],
         meaning: "the rules that redirect traffic could not be written: the init container lacks NET_ADMIN, or the node does not have iptables",
         steps: &[DESCRIBE, STATUS],

@@ -166,6 +166,29 @@ fn a_proxy_is_not_ready_only_where_that_is_its_last_word_and_takes_long() {
 }
 
 #[test]
+fn texts_of_other_programs_count_only_where_istio_writes() {
+    let others = [
+        "panic: runtime error: index out of range [1] with length 1",
+        "Validation failed: name is required",
+        "Command error: exit 1",
+        "2026-07-15T12:00:00.123Z\tinfo\tleader election lock lost: x",
+    ];
+    assert_eq!(ids(&digest(LogPart::Any, &others)), []);
+    let istios = "2026-07-15T12:00:00.123456Z\tinfo\tVersion 1.30";
+    let rejects = "warn\tdelta\tADS:LDS: ACK ERROR web-1.shop-7 Internal:x";
+    let access = r#"{"response_code":200,"response_flags":"-"}"#;
+    for line in [istios, rejects, access] {
+        let log = digest(LogPart::Any, &[others[0], line, others[0]]);
+        let panics = log.groups.iter().find(|group| group.id == "istiod-panic").map(|group| group.count);
+        assert_eq!(panics, Some(1), "{line}");
+    }
+    assert_eq!(ids(&digest(LogPart::Istiod, &others[..1])), [("istiod-panic", 1)]);
+    assert_eq!(ids(&digest(LogPart::Init, &others[1..2])), [("init-validation", 1)]);
+    let other = digest(LogPart::Other, &[istios, rejects, access, others[0], &format!("warn\t{NOTHING}")]);
+    assert!(other.groups.is_empty() && other.requests == 0 && other.readiness.is_none(), "{other:?}");
+}
+
+#[test]
 fn what_failed_is_over_once_it_succeeds() {
     let at = |second: u32, text: &str| format!("2026-07-15T12:10:{second:02}.0Z\t{text}");
     let ready = "2026-07-15T12:00:00.0Z\tinfo\tEnvoy proxy is ready";
@@ -332,7 +355,23 @@ fn the_previous_log_is_chosen_for_what_crashes() {
             assert_eq!(found, [("istio-proxy".to_owned(), false, String::new())]);
         }
     }
-    assert_eq!(chosen(&pod(false, serde_json::json!({})), Some("other"), Want::Auto), []);
+    let now = "2026-07-15T12:00:00Z".parse().unwrap();
+    let pod: Pod = serde_json::from_value(
+        serde_json::json!({"spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}, {"name": "istio-init"}]}}),
+    )
+    .unwrap();
+    for (name, part, expected) in [
+        ("app", LogPart::Proxy, Some(LogPart::Other)),
+        ("app", LogPart::Istiod, Some(LogPart::Other)),
+        ("istio-proxy", LogPart::Gateway, Some(LogPart::Gateway)),
+        ("istio-proxy", LogPart::Istiod, Some(LogPart::Proxy)),
+        ("istio-init", LogPart::Proxy, Some(LogPart::Init)),
+        ("other", LogPart::Proxy, None),
+    ] {
+        let found: Vec<LogPart> =
+            choose(&pod, part, Some(name), Want::Auto, now).into_iter().map(|chosen| chosen.part).collect();
+        assert_eq!(found, Vec::from_iter(expected), "{name} {part:?}");
+    }
 }
 
 #[test]
