@@ -139,7 +139,7 @@ fn judge<'a>(
             let fresh = || Message { known, severity, count: 0, last: (group, log), pods: BTreeSet::new() };
             let message = subjects.entry(subject(log)).or_default().entry(known.id).or_insert_with(fresh);
             message.severity = message.severity.max(severity);
-            message.count += group.count;
+            message.count = message.count.saturating_add(group.count);
             message.pods.insert(&log.metadata.name);
             if group.last >= message.last.0.last {
                 message.last = (group, log);
@@ -189,7 +189,7 @@ fn finding(subject: Subject, messages: &[Message<'_>]) -> Option<Finding> {
         n => format!(", and {}", count(n - 1, "other known message")),
     };
     let pods: BTreeSet<_> = messages.iter().flat_map(|message| &message.pods).collect();
-    let total: u64 = messages.iter().map(|message| message.count).sum();
+    let total = messages.iter().map(|message| message.count).fold(0, u64::saturating_add);
     let place = if pods.len() > 1 { format!(" in the logs of {} pods", pods.len()) } else { String::new() };
     let verb = if total == 1 { "says" } else { "say" };
     let lines = count(usize::try_from(total).unwrap_or(usize::MAX), "line");

@@ -480,3 +480,32 @@ async fn a_bundle_gives_the_summary_that_the_cluster_gave_and_no_secrets() {
         "status reads no logs"
     );
 }
+
+#[tokio::test]
+async fn the_largest_numbers_of_a_bundle_are_added_up_without_breaking() {
+    let place = Place::new("{server: 'http://127.0.0.1:1'}", "{token: t}");
+    let log = |name: &str| {
+        let group = |id: &str| json!({"id": id, "count": u64::MAX, "example": "x"});
+        json!({"metadata": {"namespace": "shop", "name": name}, "container": "istio-proxy", "part": "proxy",
+            "workload": {"kind": "Deployment", "name": "web"}, "lines": u64::MAX, "cut": u64::MAX, "requests": u64::MAX,
+            "failedRequests": u64::MAX, "groups": [group("proxy-rejects"), group("access-flag-UH"), group("proxy-connect")]})
+    };
+    let lines = [log("web-1"), log("web-2")].map(|log| format!("{log}\n")).concat();
+    let manifest = br#"{"format":1,"sections":{"logs":{"state":"collected","items":2}}}"#;
+    let folder = place.dir.path().join("hostile");
+    std::fs::create_dir_all(folder.join("sources")).unwrap();
+    std::fs::write(folder.join("manifest.json"), manifest).unwrap();
+    std::fs::write(folder.join("sources/logs.jsonl"), lines).unwrap();
+    let from = folder.to_str().unwrap();
+    for args in [&["-o", "json"][..], &[], &["-o", "short"]] {
+        let ran = place.run(&[&["logs", "proxy", "--from", from], args].concat()).await;
+        assert_eq!(ran.code, 0, "warnings: {ran:?}");
+        if args.contains(&"json") {
+            assert_eq!(view(&ran)["lines"], u64::MAX);
+            assert_eq!(view(&ran)["failedRequests"], u64::MAX);
+            assert_eq!(view(&ran)["messages"][0]["count"], u64::MAX);
+            let codes: Vec<_> = ran.json()["findings"].as_array().unwrap().iter().map(|f| f["code"].clone()).collect();
+            assert_eq!(codes, ["PRX20", "PRX21"]);
+        }
+    }
+}
