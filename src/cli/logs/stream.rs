@@ -19,7 +19,7 @@ use crate::model::{ContainerStatus, Pod};
 use crate::snapshot::{Fault, FaultKind};
 
 /// Pieces of a log that wait to be taken.
-const WAITING: usize = 16;
+const WAITING: usize = 4;
 /// Lines of a log that wait for older ones of the others.
 const AHEAD: usize = 4096;
 /// Bytes of them: of the longest lines, those of all logs together would be gigabytes.

@@ -128,6 +128,13 @@ pub fn is_istios(text: &str) -> bool {
     digits == 6 && time(stamp).is_some() && level(text) != Level::Unknown
 }
 
+/// Whether a line is one of its own, whatever came before it: it has a time where Istio, Envoy and access logs have theirs,
+/// or is an object of JSON.
+#[must_use]
+pub fn begins_anew(text: &str) -> bool {
+    text.starts_with("{\"") || own_time(text).is_some() || text.starts_with('[') && own_day(text)
+}
+
 /// Whether Envoy's own kind of day and time is in the first brackets.
 fn own_day(text: &str) -> bool {
     let bytes = text.as_bytes();

@@ -113,11 +113,13 @@ impl Digest {
         if self.keep.lines == 0 {
             return;
         }
-        // A key or certificate is written on many lines.
-        if self.of_a_block > 0 {
+        // A key or certificate is written on many lines. One that has no end, because it was cut off, ends where the log
+        // goes on.
+        if self.of_a_block > 0 && !line::begins_anew(line.text) {
             self.of_a_block = if line.text.contains(secrets::BLOCK_END) { 0 } else { self.of_a_block - 1 };
             return;
         }
+        self.of_a_block = 0;
         if secrets::opens_block(line.text) {
             self.of_a_block = BLOCK;
         }

@@ -285,6 +285,22 @@ fn a_key_on_many_lines_is_not_kept() {
 }
 
 #[test]
+fn a_key_without_an_end_takes_no_lines_of_the_log_with_it() {
+    for next in [
+        "2026-07-15T12:00:00.1Z\tinfo\tgoes on",
+        "[2026-07-15 12:00:00.100][18][warning][config] [source/x.cc:1] goes on",
+        "[2026-07-15T12:00:00.123Z] \"GET / HTTP/1.1\" 200 - via_upstream - \"-\" 0 0 0",
+        "{\"level\":\"info\",\"msg\":\"goes on\"}",
+    ] {
+        let mut digest = Digest::new(ContainerLog::default(), Keep { lines: 99, bytes: 9999 });
+        for text in ["key: -----BEGIN RSA PRIVATE KEY-----", "MIIEow", "AAKCAQ==", next, "and on"] {
+            digest.line(&line::Line { text, ..line::Line::default() });
+        }
+        assert_eq!(digest.finish().tail, ["key: […]", next, "and on"]);
+    }
+}
+
+#[test]
 fn lines_are_cut_out_of_pieces_and_an_endless_one_loses_its_end() {
     let mut lines = Vec::new();
     let mut splitter = Splitter::default();
