@@ -16,12 +16,17 @@ const ABOUT: usize = 5;
 /// The view of some logs.
 pub(super) fn view(logs: &[ContainerLog]) -> LogsView {
     LogsView {
-        lines: logs.iter().map(|log| log.lines).sum(),
-        requests: logs.iter().map(|log| log.requests).sum(),
-        failed_requests: logs.iter().map(|log| log.failed_requests).sum(),
+        lines: total(logs, |log| log.lines),
+        requests: total(logs, |log| log.requests),
+        failed_requests: total(logs, |log| log.failed_requests),
         logs: logs.iter().map(log_view).collect(),
         messages: messages(logs),
     }
+}
+
+/// A bundle can hold any numbers.
+fn total(logs: &[ContainerLog], of: impl Fn(&ContainerLog) -> u64) -> u64 {
+    logs.iter().map(of).fold(0, u64::saturating_add)
 }
 
 fn text(time: Option<Timestamp>) -> Option<String> {
@@ -80,7 +85,7 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
                 (view, None, None, BTreeSet::new())
             });
             view.severity = view.severity.max(severity);
-            view.count += group.count;
+            view.count = view.count.saturating_add(group.count);
             *first = [*first, group.first].into_iter().flatten().min();
             if group.last >= *last {
                 *last = group.last;
