@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::engine::Severity;
 use crate::mesh::log::known::rank;
-use crate::mesh::log::{known, weight};
+use crate::mesh::log::{is_over, known, weight};
 use crate::model::log::ContainerLog;
 use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
 
@@ -66,14 +66,15 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
     for log in logs {
         for group in &log.groups {
             // A newer version of this tool may have written a bundle with messages that this one does not know.
-            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.as_str(), ""), |known| {
-                (weight(known, group, log), known.meaning, known.code)
+            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.clone(), ""), |known| {
+                let over = if is_over(known, group, log) { "over: " } else { "" };
+                (weight(known, group, log), format!("{over}{}", known.meaning), known.code)
             });
             let (view, first, last, pods) = all.entry(group.id.as_str()).or_insert_with(|| {
                 let view = MessageView {
                     id: group.id.clone(),
                     severity,
-                    meaning: meaning.to_owned(),
+                    meaning: meaning.clone(),
                     code: (!code.is_empty()).then(|| code.to_owned()),
                     count: 0,
                     first: None,
@@ -84,7 +85,10 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
                 };
                 (view, None, None, BTreeSet::new())
             });
-            view.severity = view.severity.max(severity);
+            if severity > view.severity {
+                // It is over in one log only.
+                (view.severity, view.meaning) = (severity, meaning);
+            }
             view.count = view.count.saturating_add(group.count);
             *first = [*first, group.first].into_iter().flatten().min();
             if group.last >= *last {

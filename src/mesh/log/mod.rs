@@ -286,9 +286,7 @@ pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
         return access::weight(known, group.count, log.requests);
     }
     if !known.id.starts_with(proxy::NOT_READY_ID) {
-        let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
-        let over = known.until_ready && ready.is_some() && group.last < ready || is_settled(known, group, log);
-        return if over { Severity::Info } else { known.severity };
+        return if is_over(known, group, log) { Severity::Info } else { known.severity };
     }
     match not_ready(log) {
         Some(last) if group.example.contains(last.reason.as_str()) => Severity::Error,
@@ -296,14 +294,17 @@ pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
     }
 }
 
-/// Whether what failed has succeeded since, such as the connection to an istiod that was started anew.
-fn is_settled(known: &Known, group: &LogGroup, log: &ContainerLog) -> bool {
+/// Whether what a message says is over: Envoy became ready, or what failed has succeeded since, such as the connection to
+/// an istiod that was started anew.
+#[must_use]
+pub fn is_over(known: &Known, group: &LogGroup, log: &ContainerLog) -> bool {
+    let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
     let success = known.until.and_then(|until| match until {
         Until::Connected => log.recovered.connected,
         Until::Certified => log.recovered.certified,
         Until::Rooted => log.recovered.rooted,
     });
-    group.last.is_some() && group.last <= success
+    known.until_ready && ready.is_some() && group.last < ready || group.last.is_some() && group.last <= success
 }
 
 /// Whether a proxy was not ready at the end of its log, and for how long it had not been by then. The first seconds of a
