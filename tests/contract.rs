@@ -219,3 +219,15 @@ fn a_manifest_is_judged_before_it_is_applied() {
         assert_eq!(code(&output), exit, "--expect {expect}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_workload_is_named_as_kubectl_prints_it() {
+    for target in ["deploy/cart", "deployment.apps/cart", "deployment.apps/cart.shop"] {
+        let report = json_of(&["proxy-status", "--from", "demo", target]);
+        let proxies = report["view"]["proxies"].as_array().unwrap_or_else(|| panic!("{target}: {report:#}"));
+        assert_eq!(proxies.len(), 2, "{target}");
+        assert!(proxies.iter().all(|one| one["name"].as_str().unwrap().starts_with("cart-")), "{target}");
+    }
+    let report = json_of(&["inject-check", "--from", "demo", "-n", "shop", "deployment.apps/cart"]);
+    assert_eq!(report["view"]["workloads"].as_array().unwrap().len(), 1);
+}

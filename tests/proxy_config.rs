@@ -186,6 +186,42 @@ fn filters_leave_the_rows_that_istioctl_leaves() {
 }
 
 #[test]
+fn a_filter_that_could_leave_no_row_out_or_none_in_is_refused() {
+    let dump = fixture("sidecar/config_dump.json");
+    for (what, filter, says) in [
+        ("routes", ["--fqdn", "cart"], "proxy-config routes <pod> --name 80"),
+        ("clusters", ["--name", "80"], "clusters are chosen by --fqdn, --port, --subset, --direction"),
+        ("listeners", ["--cluster", "x"], "listeners are chosen by --address, --port, --type"),
+        ("secrets", ["--name", "default"], "--name does not go with secrets"),
+        ("clusters", ["--direction", "sideways"], "invalid value 'sideways' for '--direction"),
+        ("endpoints", ["--status", "helthy"], "a similar value exists: 'healthy'"),
+        ("listeners", ["--type", "UDP"], "invalid value 'UDP' for '--type"),
+    ] {
+        let output = proxy_config(what, std::slice::from_ref(&dump), &filter);
+        assert_eq!(output.status.code(), Some(2), "{what} {filter:?}");
+        let said = text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(says), "{what} {filter:?}: {said}");
+    }
+    // What istioctl takes is taken.
+    for filter in [["--direction", "inbound"], ["--status", "HEALTHY"], ["--type", "http"], ["--name", "80"]] {
+        let output = proxy_config("all", std::slice::from_ref(&dump), &filter);
+        assert_ne!(output.status.code(), Some(2), "{filter:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn endpoints_are_found_by_the_host_of_their_cluster() {
+    let hosts = fixture("sidecar/clusters.json");
+    let of = |args: &[&str]| {
+        let output = proxy_config("endpoints", std::slice::from_ref(&hosts), &[args, &["-o", "short"]].concat());
+        cells(&text(&output.stdout), ENDPOINTS)
+    };
+    let by_name = of(&["--cluster", "outbound|80||web.shop.svc.cluster.local"]);
+    assert!(!by_name.is_empty());
+    assert_eq!(of(&["--fqdn", "|80||web.shop.svc"]), by_name);
+}
+
+#[test]
 fn a_proxy_in_sync_gives_neither_error_nor_warning() {
     let files = [fixture("sidecar/config_dump.json"), fixture("sidecar/clusters.json")];
     let output = proxy_config("all", &files, &["-o", "json"]);

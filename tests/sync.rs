@@ -276,9 +276,12 @@ fn a_bundle_says_what_the_cluster_said() {
 
 #[test]
 fn one_proxy_can_be_asked_for_in_several_ways() {
-    for args in
-        [&["stuck-6b9cccb8f4-kxlw2"][..], &["stuck-6b9cccb8f4-kxlw2.shop"], &["-n", "shop", "stuck-6b9cccb8f4-kxlw2"]]
-    {
+    for args in [
+        &["stuck-6b9cccb8f4-kxlw2"][..],
+        &["stuck-6b9cccb8f4-kxlw2.shop"],
+        &["-n", "shop", "stuck-6b9cccb8f4-kxlw2"],
+        &["pod/stuck-6b9cccb8f4-kxlw2"],
+    ] {
         let (report, exit) = command(after(300), &[], &[args, &["--only", "PRX03,PRX11,PRX12"]].concat());
         assert_eq!((exit, names(&report)), (1, vec![BROKEN[3].to_owned()]), "{args:?}");
         let codes: Vec<_> =
@@ -287,6 +290,10 @@ fn one_proxy_can_be_asked_for_in_several_ways() {
     }
     let (report, exit) = command(after(300), &[], &["stuck-6b9cccb8f4"]);
     assert_eq!((exit, &report["error"]["kind"]), (2, &json!("pod")));
+    let (report, exit) = command(after(300), &[], &["deploy/stuck"]);
+    assert_eq!((exit, &report["error"]["kind"]), (2, &json!("workload")), "only pods are in this bundle");
+    let (report, exit) = command(after(300), &[], &["svc/stuck"]);
+    assert_eq!((exit, &report["error"]["kind"]), (2, &json!("usage")));
     let (report, exit) = command(after(300), &[], &["--revision", "asm-1-30", "--only", "PRX"]);
     assert_eq!((exit, names(&report).len()), (0, 2), "{:#}", report["findings"]);
 }

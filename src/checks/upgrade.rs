@@ -75,7 +75,11 @@ Move namespaces and workloads (UPG02 and UPG03 list what is left), then complete
         let Some((old, new)) = canary(lens)? else { return Ok(Verdict { examined, findings: Vec::new() }) };
         let days = new.since().map(|since| (lens.now().as_second() - since.as_second()) / 86_400);
         let long = days.is_some_and(|days| days >= LONG_DAYS);
-        let since = days.map_or_else(String::new, |days| format!(" for {}", count(usize::try_from(days).unwrap_or_default(), "day")));
+        let since = match days.map(|days| usize::try_from(days).unwrap_or_default()) {
+            None => String::new(),
+            Some(0) => " for less than a day".to_owned(),
+            Some(days) => format!(" for {}", count(days, "day")),
+        };
         let finding = Finding::new(
             Subject::cluster("Revision", new.name.clone()),
             format!("an upgrade from {} to {} has been open{since}", old.name, new.name),

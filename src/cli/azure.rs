@@ -21,6 +21,7 @@ use crate::model::quoted::printable;
 use crate::report::azure::{
     AzTools, AzureCluster, AzureLogView, AzureRequest, AzureRow, AzureView, UnderstoodView, UnknownView,
 };
+use crate::report::style::shell;
 use crate::report::{ErrorDocument, View};
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Snapshot, SourceId, StateKind};
 use crate::sources::collect::End;
@@ -306,7 +307,8 @@ fn explain(connection: &ConnectionArgs, args: &AzureArgs, path: &Path) -> Exit {
         let message = format!("{flag} does not go with --log: a file is read without a cluster");
         return session::refuse(&args.report, message, "kubectl asm azure --log enable.log");
     }
-    let read = read_log(path);
+    let read =
+        read_log(path).and_then(|decoded| if decoded.is_of_az { Ok(decoded) } else { Err(foreign(path, &decoded)) });
     let seen = match &read {
         Ok(decoded) => log_view(decoded),
         Err(_) => AzureLogView::default(),
@@ -325,11 +327,34 @@ fn explain(connection: &ConnectionArgs, args: &AzureArgs, path: &Path) -> Exit {
     session::judge_snapshot(snapshot, &args.report, &job).0
 }
 
+/// That no error is in a log of something else would be said of what nobody looked at.
+fn foreign(path: &Path, decoded: &Decoded) -> ErrorDocument {
+    let lines = match decoded.lines {
+        0 => "there are no lines in it".to_owned(),
+        1 => "its line is none of az, and no error of Azure that is known here".to_owned(),
+        lines => format!("none of its {lines} lines is of az, or an error of Azure that is known here"),
+    };
+    let logs = ["kubectl", "asm", "logs", "--file", &path.display().to_string()].map(str::to_owned);
+    ErrorDocument {
+        kind: "file".to_owned(),
+        message: format!("{}: {lines}", name(path)),
+        hints: vec![
+            "the log is what az writes to stderr:".to_owned(),
+            "   az aks mesh enable … --debug 2>az.log".to_owned(),
+            "a log of istiod or of a proxy is explained by:".to_owned(),
+            format!("   {}", shell(&logs)),
+        ],
+    }
+}
+
+fn name(path: &Path) -> String {
+    if path.as_os_str() == "-" { "stdin".to_owned() } else { printable(&path.display().to_string()) }
+}
+
 fn read_log(path: &Path) -> Result<Decoded, ErrorDocument> {
-    let name = if path.as_os_str() == "-" { "stdin".to_owned() } else { printable(&path.display().to_string()) };
     let wrong = |error: std::io::Error| ErrorDocument {
         kind: "file".to_owned(),
-        message: format!("{name} cannot be read: {error}"),
+        message: format!("{} cannot be read: {error}", name(path)),
         hints: vec![
             "the log is what az writes to stderr".to_owned(),
             "   az aks mesh enable … --debug 2>az.log".to_owned(),

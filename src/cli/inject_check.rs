@@ -221,7 +221,8 @@ fn probes(world: &World<'_>) -> Vec<ProbeView> {
 
 fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), String> {
     if args.probe.asks() && args.report.from.is_some() {
-        return Err("--probe asks a running API server; a bundle only tells what it was like".to_owned());
+        let flag = if args.probe.create { "--create" } else { "--probe" };
+        return Err(format!("{flag} asks a running API server; a bundle only tells what it was like"));
     }
     let is_plain = args.target.is_none() && args.selector.is_none() && args.filename.is_none();
     if let Some(why) = probe::refuse_create(&args.probe, is_plain) {
@@ -236,20 +237,28 @@ fn inputs(args: &InjectCheckArgs) -> Result<(Filter, Option<Vec<Planned>>), Stri
     Ok((Filter { target, selector }, planned))
 }
 
-/// `deploy/cart` → (`Deployment`, `cart`), with kubectl's short names; a bare name means a Deployment or Pod of it.
+/// `deploy/cart` → (`Deployment`, `cart`), with kubectl's short names and the long ones that it prints, such as
+/// `deployment.apps/cart`; a bare name means a Deployment or Pod of it.
 pub(super) fn parse_target(text: &str) -> Result<(String, String), String> {
-    let (kind, name) = text.split_once('/').unwrap_or(("", text));
-    let kind = match kind.to_ascii_lowercase().trim_end_matches('s') {
-        "" => "",
-        "deploy" | "deployment" | "deployments.app" => "Deployment",
-        "st" | "statefulset" => "StatefulSet",
-        "d" | "daemonset" => "DaemonSet",
-        "job" => "Job",
-        "cj" | "cronjob" => "CronJob",
-        "r" | "replicaset" => "ReplicaSet",
-        "po" | "pod" => "Pod",
-        other => return Err(format!("{} is not a kind of workload", crate::model::quoted::printable(other))),
+    let (word, name) = text.split_once('/').unwrap_or(("", text));
+    let lower = word.to_ascii_lowercase();
+    let (kind, group) = lower.split_once('.').unwrap_or((&lower, ""));
+    let (kind, own) = match kind {
+        "" => ("", ""),
+        "deploy" | "deployment" | "deployments" => ("Deployment", "apps"),
+        "sts" | "statefulset" | "statefulsets" => ("StatefulSet", "apps"),
+        "ds" | "daemonset" | "daemonsets" => ("DaemonSet", "apps"),
+        "rs" | "replicaset" | "replicasets" => ("ReplicaSet", "apps"),
+        "job" | "jobs" => ("Job", "batch"),
+        "cj" | "cronjob" | "cronjobs" => ("CronJob", "batch"),
+        "po" | "pod" | "pods" => ("Pod", "v1"),
+        _ => ("unknown", "unknown"),
     };
+    let group = group.strip_prefix("v1.").unwrap_or(group);
+    if kind == "unknown" || !group.is_empty() && group != own {
+        let word = crate::model::quoted::printable(word);
+        return Err(format!("{word} is not a kind of workload: those are deploy, sts, ds, rs, job, cj and pod"));
+    }
     if name.is_empty() {
         return Err("a workload is named TYPE/NAME, e.g. deploy/cart".to_owned());
     }
@@ -538,7 +547,23 @@ mod tests {
         {
             assert_eq!(parse_target(text).unwrap(), (kind.to_owned(), "a".to_owned()), "{text}");
         }
-        assert!(parse_target("svc/a").is_err() && parse_target("deploy/").is_err());
+        for (text, kind) in [
+            ("deployment.apps/a", "Deployment"),
+            ("deployments.v1.apps/a", "Deployment"),
+            ("statefulset.apps/a", "StatefulSet"),
+            ("daemonset.apps/a", "DaemonSet"),
+            ("replicaset.apps/a", "ReplicaSet"),
+            ("job.batch/a", "Job"),
+            ("cronjob.batch/a", "CronJob"),
+            ("pod/a", "Pod"),
+        ] {
+            assert_eq!(parse_target(text).unwrap().0, kind, "as kubectl prints it: {text}");
+        }
+        for text in ["deploy/", "deployment.batch/a", "deployment.example.com/a", "d/a", "unknown/a"] {
+            assert!(parse_target(text).is_err(), "{text}");
+        }
+        let refusal = parse_target("Services/a").unwrap_err();
+        assert_eq!(refusal, "Services is not a kind of workload: those are deploy, sts, ds, rs, job, cj and pod");
     }
 
     #[test]

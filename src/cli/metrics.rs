@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs};
 use super::exit::Exit;
+use super::proxy_config;
 use super::session::{self, DefaultScope, Job};
 use crate::cluster::Cluster;
 use crate::cluster::forward::{PodPort, Question};
@@ -19,10 +20,10 @@ use crate::mesh::proxy;
 use crate::mesh::scraping::{Scraping, scraping};
 use crate::model::age::words;
 use crate::model::xds::Asked;
-use crate::report::View;
 use crate::report::metrics::{
     EndpointView, IstiodMetricsView, MergeView, MetricRow, MetricsView, ProxyEndpoints, QueryView,
 };
+use crate::report::{ErrorDocument, View};
 use crate::snapshot::{SourceId, StateKind};
 
 /// What istiods count and what it means, whether anybody collects the mesh's metrics, and the queries for it
@@ -34,7 +35,7 @@ use crate::snapshot::{SourceId, StateKind};
     after_help = "Examples:\n  kubectl asm metrics\n  kubectl asm metrics -o wide                  # every number, with its query\n  kubectl asm metrics --proxy web-7d9c5b8f4-4bfzw.shop\n  kubectl asm metrics -o json | jq '.view.istiods[] | {pod, rejects: (.rows[] | select(.metric == \"rejects\").value)}'"
 )]
 pub struct MetricsArgs {
-    /// Ask whether this proxy's metrics can be had: POD or POD.NAMESPACE (repeatable)
+    /// Ask whether this proxy's metrics can be had: POD, POD.NAMESPACE or TYPE/NAME (repeatable)
     #[arg(long, value_name = "POD")]
     proxy: Vec<String>,
     /// Ask so many proxies, one per namespace first
@@ -86,7 +87,7 @@ pub fn run(connection: &ConnectionArgs, args: &MetricsArgs) -> Exit {
     };
     let also = async |cluster: &Cluster, gathered: &mut Gathered, left: Duration| {
         if asks_proxies {
-            proxies.replace(endpoints(cluster, gathered, args, left).await);
+            proxies.replace(endpoints(cluster, gathered, args, left).await?);
         }
         Ok(())
     };
@@ -94,7 +95,12 @@ pub fn run(connection: &ConnectionArgs, args: &MetricsArgs) -> Exit {
 }
 
 /// Asks the proxies that are named or sampled, all at once.
-async fn endpoints(cluster: &Cluster, gathered: &Gathered, args: &MetricsArgs, left: Duration) -> Vec<ProxyEndpoints> {
+async fn endpoints(
+    cluster: &Cluster,
+    gathered: &Gathered,
+    args: &MetricsArgs,
+    left: Duration,
+) -> Result<Vec<ProxyEndpoints>, ErrorDocument> {
     let context = cluster.info().namespace.clone();
     let namespace = args.scope.namespace.first().unwrap_or(&context);
     let pods = gathered.snapshot.pods.items().unwrap_or_default();
@@ -106,7 +112,15 @@ async fn endpoints(cluster: &Cluster, gathered: &Gathered, args: &MetricsArgs, l
             None => (namespace.clone(), name.clone()),
         }
     };
-    let mut chosen: Vec<(String, String)> = args.proxy.iter().map(place).collect();
+    let mut chosen: Vec<(String, String)> = Vec::new();
+    for name in &args.proxy {
+        chosen.push(if name.contains('/') {
+            let pod = proxy_config::find(cluster, name, namespace, !args.scope.namespace.is_empty()).await?.metadata;
+            (pod.namespace, pod.name)
+        } else {
+            place(name)
+        });
+    }
     let running = pods.iter().filter(|pod| pod.is_ready() && proxy::of_pod(pod).is_some());
     let mut candidates: Vec<(usize, (String, String))> = Vec::new();
     for pod in running {
@@ -121,11 +135,11 @@ async fn endpoints(cluster: &Cluster, gathered: &Gathered, args: &MetricsArgs, l
     chosen.dedup();
     chosen.truncate(MOST);
     let limit = left.min(LIMIT).mul_f32(0.9);
-    join_all(chosen.into_iter().map(async |(namespace, pod)| {
+    let asked = chosen.into_iter().map(async |(namespace, pod)| {
         let ports = join_all(PORTS.map(|port| endpoint(cluster, &namespace, &pod, port, limit))).await;
         ProxyEndpoints { namespace, pod, ports }
-    }))
-    .await
+    });
+    Ok(join_all(asked).await)
 }
 
 async fn endpoint(cluster: &Cluster, namespace: &str, pod: &str, port: u16, limit: Duration) -> EndpointView {
@@ -212,6 +226,7 @@ fn view(world: &World<'_>) -> MetricsView {
         managed_prometheus: managed_prometheus.map(str::to_owned),
         sidecars_collected: sidecars_collected.map(str::to_owned),
         merge,
+        istiods_asked: snapshot.istiod_metrics.state().kind != StateKind::NotRequested,
         istiods,
         proxies: Vec::new(),
         queries: KNOWN

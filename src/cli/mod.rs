@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::model::quoted::printable;
+use crate::report::style::shell;
 pub use exit::Exit;
 
 /// What is wrong with the Istio add-on of an AKS cluster, why, and what to type.
@@ -91,10 +93,12 @@ fn command() -> clap::Command {
 }
 
 fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
-    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let args: Vec<std::ffi::OsString> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
+            let error = with_tip(error, &args);
             let wanted = !error.use_stderr();
             let text = error.render().to_string();
             if wanted {
@@ -126,6 +130,35 @@ fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
             print(&String::from_utf8_lossy(&script))
         }
     }
+}
+
+/// Adds the line that was meant where a pod or a workload stands in the place of WHAT: so these commands are called in
+/// kubectl and in older habits.
+fn with_tip(mut error: clap::Error, args: &[std::ffi::OsString]) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let is_what = text(ContextKind::InvalidArg).is_some_and(|argument| matches!(argument, "[WHAT]" | "<WHAT>"));
+    let named = text(ContextKind::InvalidValue).filter(|value| value.contains(['/', '-', '.']));
+    let (true, true, Some(named)) = (error.kind() == ErrorKind::InvalidValue, is_what, named) else { return error };
+    let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let default = match words.iter().find(|word| matches!(word.as_str(), "logs" | "proxy-config" | "pc")) {
+        Some(word) if word == "logs" => "proxy",
+        Some(_) => "all",
+        None => return error,
+    };
+    let mut line: Vec<String> = ["kubectl", "asm"].map(str::to_owned).into();
+    for word in &words {
+        if word == named {
+            line.push(default.to_owned());
+        }
+        line.push(word.clone());
+    }
+    let tip = format!("name what is meant before it: {}", printable(&shell(&line)));
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
 }
 
 /// Whether a command line, without the program's name, is one that this plugin takes: for tests of what the documentation
@@ -171,6 +204,26 @@ pub(crate) mod fuzzing {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_pod_in_the_place_of_what_is_shown_gets_the_line_that_was_meant() {
+        let said = |words: &[&str]| {
+            let args: Vec<std::ffi::OsString> = std::iter::once(&"kubectl-asm").chain(words).map(Into::into).collect();
+            super::command()
+                .try_get_matches_from(&args)
+                .map_or_else(|error| super::with_tip(error, &args).to_string(), |_| "taken".to_owned())
+        };
+        let logs = said(&["logs", "deploy/web", "-n", "shop"]);
+        assert!(
+            logs.contains("tip: name what is meant before it: kubectl asm logs proxy deploy/web -n shop\n"),
+            "{logs}"
+        );
+        let config = said(&["proxy-config", "web-1.shop"]);
+        assert!(config.contains(": kubectl asm proxy-config all web-1.shop\n"), "{config}");
+        for other in [&["logs", "gatewayy"][..], &["inject-check", "--expect", "a-b"], &["status", "--nope"]] {
+            assert!(!said(other).contains("name what is meant"), "{other:?}");
+        }
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();

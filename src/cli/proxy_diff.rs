@@ -72,7 +72,14 @@ async fn from_both(
         record: false,
     };
     let gathered = gather::gather(cluster, &plan, std::future::pending(), &mut |_| {}).await;
-    let view = compare(cluster, &gathered.snapshot, target).await?;
+    let view = if target.contains('/') {
+        let (own, fixed) = (&cluster.info().namespace, !scope.namespace.is_empty());
+        let pod = proxy_config::find(cluster, target, scope.namespace.first().unwrap_or(own), fixed).await?;
+        let target = format!("{}.{}", pod.metadata.name, pod.metadata.namespace);
+        compare(cluster, &gathered.snapshot, &target).await?
+    } else {
+        compare(cluster, &gathered.snapshot, target).await?
+    };
     Ok((gathered.snapshot, view))
 }
 

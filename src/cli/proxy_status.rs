@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::args::{ConnectionArgs, ReportArgs, ScopeArgs, duration};
 use super::exit::Exit;
-use super::inject_check::parse_selector;
+use super::inject_check::{parse_selector, parse_target};
 use super::live;
 use super::proxy_diff;
 use super::session::{self, DefaultScope, Job};
@@ -37,8 +37,8 @@ use crate::snapshot::SourceId;
     after_help = "States:\n  ERROR          Envoy rejected what istiod sent last, and keeps what it had\n  STALE          sent, and not acknowledged within --grace\n  NOT CONNECTED  no istiod lists it, although its proxy runs\n  UNKNOWN        an istiod that may have it did not answer\n  PENDING        sent a moment ago\n  NOT SENT       nothing was sent yet\n  SYNCED         acknowledged\n  IGNORED        it asks for nothing\n\nExamples:\n  kubectl asm proxy-status\n  kubectl asm ps -n shop --only-problems\n  kubectl asm ps web-7d9c5b8f4-4bfzw.shop -o wide\n  kubectl asm ps -o json | jq '.view.proxies[] | select(.state == \"STALE\")'\n  kubectl asm ps web-7d9c5b8f4-4bfzw.shop --diff\n  kubectl asm ps --watch"
 )]
 pub struct ProxyStatusArgs {
-    /// One proxy, as its pod is named
-    #[arg(value_name = "POD[.NAMESPACE]")]
+    /// One proxy: POD or POD.NAMESPACE; or those of a workload: TYPE/NAME such as deploy/cart
+    #[arg(value_name = "POD")]
     target: Option<String>,
     /// Only proxies whose pods carry these labels
     #[arg(long, short = 'l', value_name = "SELECTOR")]
@@ -86,9 +86,37 @@ fn leads(code: &str) -> bool {
     OWN.contains(&code) || CAUSES.iter().any(|row| row.cause == code && leads(row.effect))
 }
 
+/// What is named.
+enum Target {
+    /// A pod, perhaps with its namespace.
+    Pod(String),
+    /// A workload's kind and name.
+    Workload(String, String),
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, String> {
+        if !text.contains('/') {
+            return Ok(Self::Pod(text.to_owned()));
+        }
+        let (kind, name) = parse_target(text)?;
+        Ok(if kind == "Pod" { Self::Pod(name) } else { Self::Workload(kind, name) })
+    }
+
+    fn is(&self, world: &World<'_>, row: &Row<'_>) -> bool {
+        match self {
+            Self::Pod(target) => is_named(target, row.namespace, row.name),
+            Self::Workload(kind, name) => row
+                .workload
+                .and_then(|index| world.workloads.get(index))
+                .is_some_and(|of| of.kind == *kind && is_named(name, of.namespace, &of.name)),
+        }
+    }
+}
+
 /// Which proxies are asked about.
 struct Filter {
-    target: Option<String>,
+    target: Option<Target>,
     selector: Option<LabelSelector>,
     revision: Option<String>,
 }
@@ -98,8 +126,8 @@ impl Filter {
         self.target.is_none() && self.selector.is_none() && self.revision.is_none()
     }
 
-    fn asks(&self, row: &Row<'_>) -> bool {
-        self.target.as_deref().is_none_or(|target| is_named(target, row.namespace, row.name))
+    fn asks(&self, world: &World<'_>, row: &Row<'_>) -> bool {
+        self.target.as_ref().is_none_or(|target| target.is(world, row))
             && self.revision.as_ref().is_none_or(|revision| row.revision.as_ref() == Some(revision))
             && self
                 .selector
@@ -154,7 +182,7 @@ fn filter(args: &ProxyStatusArgs) -> Result<Filter, String> {
         return Err("--watch prints text: leave --watch or -o out".to_owned());
     }
     Ok(Filter {
-        target: args.target.clone(),
+        target: args.target.as_deref().map(Target::parse).transpose()?,
         selector: args.selector.as_deref().map(parse_selector).transpose()?,
         revision: args.revision.clone(),
     })
@@ -179,22 +207,22 @@ fn refuse(world: &World<'_>, filter: &Filter) -> Option<ErrorDocument> {
     if let (Some(revision), None) = (&filter.revision, &filter.target) {
         return no_revision(world, revision);
     }
-    let target = filter.target.as_deref()?;
-    if world.sync.rows.iter().any(|row| filter.asks(row)) {
+    let target = filter.target.as_ref()?;
+    if world.sync.rows.iter().any(|row| filter.asks(world, row)) {
         return None;
     }
+    let which = || vec!["which proxies are there?".to_owned(), "   kubectl asm proxy-status".to_owned()];
+    let target = match target {
+        Target::Pod(target) => target,
+        Target::Workload(kind, name) => {
+            let exists = world.workloads.iter().any(|of| of.kind == *kind && is_named(name, of.namespace, &of.name));
+            let why = if exists { "has no pod among the proxies that were asked for" } else { "was not found" };
+            let message = format!("{kind} {} {why}", printable(name));
+            return Some(ErrorDocument { kind: "workload".to_owned(), message, hints: which() });
+        }
+    };
     let pods = world.snapshot.pods.items().unwrap_or_default().iter();
     let pod = pods.into_iter().find(|pod| is_named(target, &pod.metadata.namespace, &pod.metadata.name));
-    if target.contains('/') {
-        return Some(ErrorDocument {
-            kind: "pod".to_owned(),
-            message: format!("proxy-status takes the name of a pod, and {} is none", printable(target)),
-            hints: vec![
-                "all proxies of a namespace:".to_owned(),
-                "   kubectl asm proxy-status -n <namespace>".to_owned(),
-            ],
-        });
-    }
     let why = match pod {
         None => "was not found, neither among pods nor in what istiod lists",
         Some(pod) if pod.is_over() => "has ended or is being deleted, and no istiod lists it",
@@ -204,11 +232,7 @@ fn refuse(world: &World<'_>, filter: &Filter) -> Option<ErrorDocument> {
             Some(_) => "has a proxy that does not run, has just started or is not the add-on's; no istiod lists it",
         },
     };
-    Some(ErrorDocument {
-        kind: "pod".to_owned(),
-        message: format!("pod {} {why}", printable(target)),
-        hints: vec!["which proxies are there?".to_owned(), "   kubectl asm proxy-status".to_owned()],
-    })
+    Some(ErrorDocument { kind: "pod".to_owned(), message: format!("pod {} {why}", printable(target)), hints: which() })
 }
 
 /// What was asked about, by name.
@@ -219,7 +243,7 @@ struct Targets {
 
 impl Targets {
     fn of(world: &World<'_>, filter: &Filter) -> Self {
-        let rows = || world.sync.rows.iter().filter(|row| filter.asks(row));
+        let rows = || world.sync.rows.iter().filter(|row| filter.asks(world, row));
         let pods = rows().map(|row| ("Pod".to_owned(), row.namespace.to_owned(), row.name.to_owned()));
         let workloads = rows().filter_map(|row| {
             let workload = world.workloads.get(row.workload?)?;
@@ -250,7 +274,7 @@ fn concerns(targets: &Targets, finding: &Finding) -> bool {
 
 fn view(world: &World<'_>, filter: &Filter, only_problems: bool) -> ProxyStatusView {
     let sync = &world.sync;
-    let rows: Vec<&Row<'_>> = sync.rows.iter().filter(|row| filter.asks(row)).collect();
+    let rows: Vec<&Row<'_>> = sync.rows.iter().filter(|row| filter.asks(world, row)).collect();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for row in &rows {
         *counts.entry(row.state.word().to_owned()).or_default() += 1;
@@ -322,7 +346,7 @@ fn proxy_view(row: &Row<'_>) -> ProxyView {
 type Shown = BTreeMap<(String, String), (State, String)>;
 
 fn remember(world: &World<'_>, filter: &Filter) -> Shown {
-    let rows = world.sync.rows.iter().filter(|row| filter.asks(row));
+    let rows = world.sync.rows.iter().filter(|row| filter.asks(world, row));
     rows.map(|row| {
         let types = causing(&proxy_view(row)).join(",");
         let words =

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::lens::{Lens, World};
 use super::{Area, Cause, Check, Finding, Missing, Verdict, correlate};
-use crate::snapshot::{SourceId, StateKind};
+use crate::snapshot::{OriginKind, SourceId, StateKind};
 use crate::sources::{Reach, source};
 
 /// How a check ended.
@@ -54,7 +54,7 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
             Err(_) => {
                 (Status::Errored("the check broke; its code is at fault, not the cluster".to_owned()), 0, Vec::new())
             }
-            Ok(Err(missing)) => (unavailable(&missing), 0, Vec::new()),
+            Ok(Err(missing)) => (unavailable(world, &missing), 0, Vec::new()),
             Ok(Ok(verdict)) if !installed && verdict.examined == 0 && check.area == Area::Conflicts => {
                 (absent(), 0, Vec::new())
             }
@@ -68,12 +68,21 @@ pub fn run(world: &World<'_>, checks: &[&'static Check], causes: &[Cause]) -> (V
     (nested, outcomes)
 }
 
-fn unavailable(missing: &Missing) -> Status {
+fn unavailable(world: &World<'_>, missing: &Missing) -> Status {
     match missing.kind {
         StateKind::NotServed => Status::NotApplicable(format!("this cluster does not serve {}", resource(missing))),
         StateKind::Collected => Status::NotChecked(read_in_part(missing.source)),
         StateKind::NotRequested if let Some(Reach::ByCommand(words)) = source(missing.source).map(|s| &s.reach) => {
             Status::NotApplicable((*words).to_owned())
+        }
+        // An older version wrote the bundle, which did not know of it.
+        StateKind::NotRequested if matches!(world.snapshot.origin.kind, OriginKind::Bundle | OriginKind::Demo) => {
+            let what = match missing.source {
+                SourceId::IstiodMetrics => "metrics of istiod",
+                SourceId::Xds => "answers of istiods about their proxies",
+                _ => resource(missing),
+            };
+            Status::NotChecked(format!("this bundle has no {what}; a new kubectl asm capture has them"))
         }
         _ => Status::NotChecked(format!("{} could not be read", missing.source.name())),
     }

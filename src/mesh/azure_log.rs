@@ -16,6 +16,8 @@ pub struct Decoded {
     pub exchanges: Vec<Exchange>,
     /// How many lines there were.
     pub lines: usize,
+    /// Whether any of them looks like one of `az`, whatever it says.
+    pub is_of_az: bool,
 }
 
 /// A message that is understood.
@@ -86,6 +88,7 @@ impl Reader {
     pub fn push(&mut self, line: &str) {
         self.decoded.lines += 1;
         let line = line.get(..LINE_CAP).unwrap_or(line);
+        self.decoded.is_of_az = self.decoded.is_of_az || is_of_az(line);
         self.exchange(line);
         // What was sent and how the log calls itself holds words of errors too; errors stand in answers.
         if line.contains("Request URL") || line.contains("Command arguments") {
@@ -160,11 +163,24 @@ impl Reader {
     #[must_use]
     pub fn finish(mut self) -> Decoded {
         self.close();
+        let decoded = &mut self.decoded;
+        let told = !(decoded.known.is_empty() && decoded.unknown.is_empty() && decoded.exchanges.is_empty());
+        decoded.is_of_az = decoded.is_of_az || told;
         if self.decoded.exchanges.iter().any(Exchange::has_failed) {
             self.decoded.exchanges.retain(Exchange::has_failed);
         }
         self.decoded
     }
+}
+
+/// Whether a line has the form of what `az` writes: a level in front, or the name of one of its loggers.
+fn is_of_az(line: &str) -> bool {
+    const LEVELS: [&str; 5] = ["DEBUG: ", "INFO: ", "WARNING: ", "ERROR: ", "CRITICAL: "];
+    const LOGGERS: [&str; 8] =
+        ["cli.", "az_command_data_logger", "azure.", "msal.", "msrest.", "urllib3.", "knack.", "azcli."];
+    let line = line.trim_start();
+    let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    begins(&LEVELS) || begins(&LOGGERS) || line.starts_with("Traceback (most recent call last)")
 }
 
 /// What follows a word, without an opening quote.
@@ -367,6 +383,21 @@ ERROR: (BadRequest) Requested change in revisions is not allowed. Reason: Revisi
         assert_eq!(decoded.known[0].known.name, "preempted");
         assert_eq!(decoded.exchanges[0].correlation_id.as_deref(), Some("eeeeeeee-0000-0000-0000-000000000001"));
         assert_eq!(decode(""), Decoded::default());
+    }
+
+    #[test]
+    fn a_log_of_something_else_is_not_taken_for_one_of_az() {
+        for text in [
+            "cli.azure.cli.core: Command arguments: ['version']",
+            "DEBUG: cli.knack.cli: Event: Cli.PreExecute []",
+            "ERROR: argument --name: expected one argument",
+            "(AKSOperationPreempted) The operation was preempted.",
+        ] {
+            assert!(decode(text).is_of_az, "{text}");
+        }
+        for text in ["", "2026-07-15T11:58:02.1Z\terror\tads\tx", "hello\nworld", "error: the server is gone"] {
+            assert!(!decode(text).is_of_az, "{text}");
+        }
     }
 
     #[test]

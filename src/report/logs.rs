@@ -1,13 +1,15 @@
 //! The text of `logs`: what was read, and what is known of it.
 
-use super::logs_view::{EnvoyView, LogView, LogsView, MessageView};
-use super::style::{Style, wrap_after};
+use super::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
+use super::style::{Style, wrap, wrap_after};
 use super::table::table;
 use super::text::plural;
 use crate::engine::Severity;
 use crate::model::log::LogPart;
 use crate::model::quoted::printable;
 
+/// How Kubernetes names an end for want of memory.
+pub const OOM_KILLED: &str = "OOMKilled";
 /// Logs that are listed; `-o wide` and `-o json` have all.
 const LISTED: usize = 20;
 
@@ -63,15 +65,51 @@ pub fn render(view: &LogsView, style: Style, wide: bool) -> String {
         out.push_str("There was no line to read.\n");
     } else if view.logs.iter().all(|log| log.part == LogPart::Other.word()) {
         out.push_str("The container is none of Istio's, so its lines are not compared with known messages.\n");
-    } else if !view.messages.iter().any(|message| bad(&message)) {
+    } else if !view.messages.iter().any(|message| bad(&message)) && ends(view).next().is_none() {
         out.push_str("None of the lines is a known message of trouble.\n");
     }
     // What is wrong has a block of its own below.
     for message in view.messages.iter().filter(|message| wide || !bad(message)) {
         out.push_str(&line(message, style));
     }
+    for (log, end) in ends(view) {
+        out.push_str(&ended(log, end, style));
+    }
     if table > 0 && out.len() > table {
         out.insert(table, '\n');
+    }
+    out
+}
+
+/// Logs of containers that failed, where no known message says why.
+fn ends(view: &LogsView) -> impl Iterator<Item = (&LogView, &PreviousView)> {
+    let ends = view.logs.iter().filter_map(|log| Some((log, log.previous.as_ref()?)));
+    ends.filter(|(_, end)| end.last_lines.is_some())
+}
+
+/// Whether a container failed, and no known message says why: then nothing wrong was found, and something is wrong.
+#[must_use]
+pub fn is_unexplained(view: &LogsView) -> bool {
+    ends(view).next().is_some()
+}
+
+fn ended(log: &LogView, end: &PreviousView, style: Style) -> String {
+    let how = match end.reason.as_str() {
+        "" => format!("exit code {}", end.exit_code),
+        OOM_KILLED => format!("{OOM_KILLED} (exit code {}), for want of memory", end.exit_code),
+        reason => format!("{reason} (exit code {})", end.exit_code),
+    };
+    let at = end.finished_at.as_deref().map_or_else(String::new, |at| format!(" at {} UTC", minute(at)));
+    let lines = end.last_lines.as_deref().unwrap_or_default();
+    let last = match (lines.is_empty(), end.reason.as_str()) {
+        (true, _) => "Its log is empty.",
+        (false, OOM_KILLED) => "Its last lines:",
+        (false, _) => "No known message in its log says why; its last lines:",
+    };
+    let text = format!("{} of {} -n {} ended{at} with {how}. {last}", log.container, log.pod, log.namespace);
+    let mut out = wrap(&printable(&text), 0, style.width);
+    for line in lines {
+        out.push_str(&style.dim(&format!("    {}\n", printable(line))));
     }
     out
 }

@@ -59,6 +59,9 @@ pub struct PreviousView {
     pub reason: String,
     /// When.
     pub finished_at: Option<String>,
+    /// Where it failed and no known message in its log says why: the last lines, without secrets.
+    #[serde(default)]
+    pub last_lines: Option<Vec<String>>,
 }
 
 /// What a proxy said last about being ready.

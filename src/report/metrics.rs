@@ -16,6 +16,9 @@ pub struct MetricsView {
     pub sidecars_collected: Option<String>,
     /// Whether sidecars answer for the metrics of their applications, by revision; none when that could not be read.
     pub merge: Option<Vec<MergeView>>,
+    /// Whether istiods were asked; a bundle of an older version has nothing of it.
+    #[serde(default)]
+    pub istiods_asked: bool,
     /// The add-on's istiods.
     pub istiods: Vec<IstiodMetricsView>,
     /// Proxies that were asked, where that was wanted.
@@ -147,7 +150,11 @@ pub(super) fn render(view: &MetricsView, style: Style, wide: bool) -> String {
             }
         },
     );
-    if view.istiods.is_empty() {
+    if !view.istiods_asked {
+        out.push_str(
+            "Istiods               this bundle has no metrics of istiod; a new kubectl asm capture has them\n",
+        );
+    } else if view.istiods.is_empty() {
         out.push_str("Istiods               none that tells what it counts\n");
     }
     for istiod in &view.istiods {
@@ -238,6 +245,7 @@ mod tests {
             managed_prometheus: Some("installed".to_owned()),
             sidecars_collected: Some("no".to_owned()),
             merge: Some(vec![MergeView { revision: "asm-1-30".to_owned(), on: false }]),
+            istiods_asked: true,
             istiods: vec![
                 IstiodMetricsView {
                     pod: "istiod-1".to_owned(),

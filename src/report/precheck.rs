@@ -32,6 +32,19 @@ pub fn render(view: &PrecheckView, style: Style, wide: bool) -> String {
     out
 }
 
+/// How much of what is asked for a bundle can answer, where that is not all; none for a cluster.
+#[must_use]
+pub fn answerable(view: &PrecheckView) -> Option<String> {
+    let able = |can: &str| view.commands.iter().filter(|one| one.can == can).count();
+    let (all, whole, part) = (view.commands.len(), able("yes"), able("part"));
+    if view.bundle.is_none() || whole == all {
+        return None;
+    }
+    let noun = if all == 1 { "command" } else { "commands" };
+    let part = if part > 0 { format!(", {part} in part") } else { String::new() };
+    Some(format!("{whole} of {all} {noun} can be answered{part}"))
+}
+
 fn server(connection: &ConnectionView) -> String {
     let verified = if connection.verified { "" } else { ", its certificate is not checked" };
     format!("{} answers in {} ms{verified}", printable(&connection.server), connection.milliseconds)
@@ -105,6 +118,9 @@ fn commands(commands: &[CommandView], style: Style) -> String {
 }
 
 fn cell(one: &CommandView) -> String {
+    if let Some(flag) = &one.flag {
+        return format!("no: made without {}", printable(flag));
+    }
     let lacks = match (one.missing.len(), one.unread.len()) {
         (0, 1) => "1 section is not in it".to_owned(),
         (0, unread) => format!("{unread} sections are not in it"),

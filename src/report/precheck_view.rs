@@ -75,6 +75,9 @@ pub struct CommandView {
     pub missing: Vec<Need>,
     /// Sources that a bundle lacks.
     pub unread: Vec<String>,
+    /// The flag of `capture` without which the bundle was made, and which the command would have needed.
+    #[serde(default)]
+    pub flag: Option<String>,
 }
 
 /// A bundle.

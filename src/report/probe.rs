@@ -1,9 +1,10 @@
 //! `inject-check --probe` for people: a row per pod, and what was added to it.
 
+use super::document::Namespaces;
 use super::probe_view::{AddedContainerView, ProbeView};
 use super::style::{Style, wrap};
 use super::table::table;
-use super::text::short_kind;
+use super::text::{says_namespace, short_kind};
 use crate::model::quoted::printable;
 
 /// Most pods whose additions are told one by one; `-o wide` tells all.
@@ -11,11 +12,11 @@ const DETAILED: usize = 3;
 
 /// The probe's part of the report, after the table of workloads.
 #[must_use]
-pub fn render(probes: &[ProbeView], style: Style, wide: bool) -> String {
+pub fn render(probes: &[ProbeView], asked: &Namespaces, style: Style, wide: bool) -> String {
     if probes.is_empty() {
         return "\nThe API server answered about no pod.\n".to_owned();
     }
-    let several = probes.iter().any(|probe| probe.namespace != probes[0].namespace);
+    let several = says_namespace(asked, probes.iter().map(|probe| probe.namespace.as_str()));
     let mut headers = vec!["PROBE", "ANSWER", "COMPUTED"];
     if probes.iter().any(|probe| probe.created.is_some()) {
         headers.push("POD");
@@ -160,6 +161,7 @@ mod tests {
                 probe("b", refusal("quota", Some("compute\u{1b}[31m"))),
                 probe("c", refusal("webhookUnreachable", Some("x.example.com"))),
             ],
+            &Namespaces::List(vec!["shop".to_owned()]),
             Style { color: false, unicode: true, width: None },
             false,
         );

@@ -10,7 +10,7 @@ use crate::model::quoted::printable;
 pub fn heading(proxy: &ProxyView) -> String {
     let mut text = match (&proxy.name, &proxy.namespace) {
         (Some(name), Some(namespace)) => format!("pod/{} -n {}", printable(name), printable(namespace)),
-        _ => "a proxy that does not say its name".to_owned(),
+        _ => "unnamed proxy".to_owned(),
     };
     for (what, version) in [("Istio", &proxy.istio_version), ("Envoy", &proxy.envoy_version)] {
         if let Some(version) = version {

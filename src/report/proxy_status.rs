@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
+use super::document::Namespaces;
 use super::proxy_status_view::{ProxyStatusView, ProxyView, TypeView};
 use super::style::{Style, wrap};
 use super::table::table;
+use super::text::says_namespace;
 use crate::mesh::sync::State;
 use crate::model::age;
 use crate::model::quoted::printable;
@@ -18,7 +20,7 @@ const USUAL: [&str; 5] = ["CDS", "LDS", "EDS", "RDS", "ECDS"];
 
 /// Renders the view. `wide` has a column per type, and more.
 #[must_use]
-pub fn render(view: &ProxyStatusView, origin: OriginKind, style: Style, wide: bool) -> String {
+pub fn render(view: &ProxyStatusView, origin: OriginKind, asked: &Namespaces, style: Style, wide: bool) -> String {
     let mut out = wrap(&format!("{} {}", answered(view, origin), counted(view)), 0, style.width);
     for line in silent(view) {
         out.push_str(&wrap(&line, 2, style.width));
@@ -27,7 +29,7 @@ pub fn render(view: &ProxyStatusView, origin: OriginKind, style: Style, wide: bo
         return out;
     }
     out.push('\n');
-    out.push_str(&if wide { rows_wide(view, style) } else { rows(view, style) });
+    out.push_str(&if wide { rows_wide(view, style) } else { rows(view, asked, style) });
     out
 }
 
@@ -101,13 +103,8 @@ fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// Whether rows have to say their namespace.
-fn several(view: &ProxyStatusView) -> bool {
-    view.proxies.iter().any(|row| row.namespace != view.proxies[0].namespace)
-}
-
-fn rows(view: &ProxyStatusView, style: Style) -> String {
-    let several = several(view);
+fn rows(view: &ProxyStatusView, asked: &Namespaces, style: Style) -> String {
+    let several = says_namespace(asked, view.proxies.iter().map(|row| row.namespace.as_str()));
     let mut headers = vec!["NAME", "STATE", "TYPES", "AGE", "REVISION"];
     if several {
         headers.insert(0, "NAMESPACE");

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::document::{AllWord, Namespaces};
 use super::proxy_status::render;
 use super::proxy_status_view::{IstiodView, ProxyStatusView, ProxyView, TypeView};
 use super::style::Style;
 use crate::snapshot::OriginKind;
 
 const PIPE: Style = Style { color: false, unicode: true, width: None };
+const ALL: Namespaces = Namespaces::All(AllWord::All);
 const TERMINAL: Style = Style { color: false, unicode: true, width: Some(80) };
 
 fn istiod(pod: &str, revision: &str) -> IstiodView {
@@ -64,7 +66,7 @@ fn sketch() -> ProxyStatusView {
 #[test]
 fn the_answer_comes_first_and_the_worst_rows_next() {
     assert_eq!(
-        render(&sketch(), OriginKind::Live, PIPE, false),
+        render(&sketch(), OriginKind::Live, &ALL, PIPE, false),
         "\
 2 istiods of 2 revisions answered. 4 proxies: 1 synced, 1 rejected, 1 stale, 1 not connected.
 
@@ -79,7 +81,7 @@ edge        web-7d9c-4bfzw     SYNCED          -         3s      asm-1-28
 
 #[test]
 fn wide_has_a_column_for_every_type_that_a_proxy_asks_for() {
-    let text = render(&sketch(), OriginKind::Live, PIPE, true);
+    let text = render(&sketch(), OriginKind::Live, &ALL, PIPE, true);
     let lines: Vec<Vec<&str>> = text
         .lines()
         .skip(2)
@@ -140,7 +142,7 @@ fn who_did_not_answer_is_named() {
     starting.proxies = None;
     let view = view(vec![istiod("istiod-1", "asm-1-28"), silent, counted, starting], Vec::new());
     assert_eq!(
-        render(&view, OriginKind::Live, PIPE, false),
+        render(&view, OriginKind::Live, &ALL, PIPE, false),
         "\
 1 of 4 istiods of 1 revision answered. No proxies found.
   istiod-2: pod istiod-2 did not answer within 10 s
@@ -153,12 +155,12 @@ fn who_did_not_answer_is_named() {
 #[test]
 fn nothing_asked_and_nobody_there_are_two_things() {
     let mut view = view(Vec::new(), Vec::new());
-    assert_eq!(render(&view, OriginKind::Live, PIPE, false), "There is no istiod to ask. No proxies found.\n");
+    assert_eq!(render(&view, OriginKind::Live, &ALL, PIPE, false), "There is no istiod to ask. No proxies found.\n");
     view.istiods = None;
     view.other_clients = 2;
-    let live = render(&view, OriginKind::Live, PIPE, false);
+    let live = render(&view, OriginKind::Live, &ALL, PIPE, false);
     assert_eq!(live, "No istiod could be asked. No proxies found. 2 other clients are connected.\n");
-    let demo = render(&view, OriginKind::Demo, PIPE, false);
+    let demo = render(&view, OriginKind::Demo, &ALL, PIPE, false);
     assert!(demo.starts_with("No answer of an istiod is in this bundle."), "{demo}");
 }
 
@@ -170,9 +172,21 @@ fn names_of_forty_characters_fit_a_terminal() {
         row("shop", name, "STALE", Some(720), &[("LDS", "STALE")]),
         row("shop", "web", "SYNCED", Some(59), &[("CDS", "SYNCED")]),
     ];
-    let text = render(&view(vec![istiod("istiod-1", "asm-1-28")], rows), OriginKind::Live, TERMINAL, false);
+    let shop = Namespaces::List(vec!["shop".to_owned()]);
+    let text = render(&view(vec![istiod("istiod-1", "asm-1-28")], rows), OriginKind::Live, &shop, TERMINAL, false);
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     assert!(text.contains("asm-1-28") && !text.contains('…'), "{text}");
+}
+
+#[test]
+fn the_namespace_is_left_out_only_where_one_was_asked_for() {
+    let of = |names: &[&str]| Namespaces::List(names.iter().map(|name| (*name).to_owned()).collect());
+    let rows = || vec![row("shop", "web", "SYNCED", Some(59), &[])];
+    for (asked, is_said) in [(ALL, true), (of(&["shop", "edge"]), true), (of(&["shop"]), false), (of(&["edge"]), true)]
+    {
+        let text = render(&view(Vec::new(), rows()), OriginKind::Live, &asked, PIPE, false);
+        assert_eq!(text.contains("NAMESPACE"), is_said, "{asked:?}: {text}");
+    }
 }
 
 #[test]
@@ -184,7 +198,7 @@ fn nothing_from_a_cluster_reaches_the_terminal_raw() {
     istiod.error = Some("\u{1b}]0;x\u{7}".to_owned());
     let view = view(vec![istiod], vec![bad]);
     for wide in [false, true] {
-        let text = render(&view, OriginKind::Live, PIPE, wide);
+        let text = render(&view, OriginKind::Live, &ALL, PIPE, wide);
         assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! Whole reports, read like the sketches they are drawn from.
 #![allow(clippy::unwrap_used)]
 
-use super::document::{CheckCounts, Namespaces};
+use super::document::{AllWord, CheckCounts, Namespaces};
 use super::text::render_error;
 use super::view::{
-    GatewayDeployment, GatewayView, InjectView, NamespaceView, NextView, NowView, PodCount, ProxyImage, ReadyCount,
-    RevisionView, StatusView, SupportView, WorkloadCounts, WorkloadView,
+    GatewayDeployment, GatewayView, InjectView, NamespaceView, NextView, NoView, NowView, PodCount, ProxyImage,
+    ReadyCount, RevisionView, StatusView, SupportView, WorkloadCounts, WorkloadView,
 };
 use super::{ErrorDocument, Format, Gap, OutcomeRecord, OutcomeStatus, Report, Style, View, render};
 use crate::engine::{Finding, Impact, Remedy, Risk, Severity, Step, Subject};
@@ -369,7 +369,9 @@ fn row(
 
 fn inject(workloads: Vec<WorkloadView>) -> Report {
     let checks = CheckCounts { passed: 12, ..CheckCounts::default() };
-    report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads, probes: None }))
+    let mut report = report("dev", "v1.34.2", checks, View::Inject(InjectView { workloads, probes: None }));
+    report.scope.namespaces = Namespaces::List(vec!["shop".to_owned()]);
+    report
 }
 
 #[test]
@@ -404,6 +406,28 @@ fn a_name_of_forty_characters_fits_a_terminal() {
     let text = render(&report, Format::Text, TERMINAL);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("   asm-1-28   asm-1-28   "), "{text}");
+}
+
+#[test]
+fn a_footer_says_of_what_it_counts() {
+    let last = |passed, not_applicable| {
+        let checks = CheckCounts { passed, not_applicable, ..CheckCounts::default() };
+        let report = report("dev", "v1.34.2", checks, View::None(NoView {}));
+        render(&report, Format::Text, PIPE).lines().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(last(0, 1), "1 check does not apply.");
+    assert_eq!(last(0, 2), "2 checks do not apply.");
+    assert_eq!(last(3, 1), "3 checks passed, 1 does not apply.");
+}
+
+#[test]
+fn a_table_of_all_namespaces_names_them_also_where_there_is_only_one() {
+    let new = Some("asm-1-28");
+    let mut report = inject(vec![row("Deployment", "web", (3, 3), ("all", new), ("webhook", new), "label")]);
+    assert!(render(&report, Format::Text, PIPE).starts_with("WORKLOAD "));
+    report.scope.namespaces = Namespaces::All(AllWord::All);
+    let text = render(&report, Format::Text, PIPE);
+    assert!(text.starts_with("NAMESPACE   WORKLOAD ") && text.contains("\nshop        deploy/web "), "{text}");
 }
 
 #[test]

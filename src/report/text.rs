@@ -38,7 +38,7 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
         View::Inject(view) => {
             out.push_str(&inject(report, view, style, wide));
             if let Some(probes) = &view.probes {
-                out.push_str(&super::probe::render(probes, style, wide));
+                out.push_str(&super::probe::render(probes, &report.scope.namespaces, style, wide));
             }
         }
         View::ProxyConfig(view) => {
@@ -50,7 +50,10 @@ pub fn render(report: &Report, style: Style, wide: bool) -> String {
             out.push('\n');
             out.push_str(&proxy_config::render(view, style, wide));
         }
-        View::ProxyStatus(view) => out.push_str(&super::proxy_status::render(view, report.origin.kind, style, wide)),
+        View::ProxyStatus(view) => {
+            let asked = &report.scope.namespaces;
+            out.push_str(&super::proxy_status::render(view, report.origin.kind, asked, style, wide));
+        }
         View::ProxyDiff(view) => out.push_str(&super::proxy_diff::render(view, style, wide)),
         View::Logs(view) => {
             out.push_str(&first_line(report, &logs::heading(view), style));
@@ -105,6 +108,9 @@ pub fn verdict_words(report: &Report) -> String {
         }
     }
     let undone = summary.checks.not_checked + summary.checks.errored;
+    if let View::Precheck(view) = &report.view {
+        words.extend(super::precheck::answerable(view));
+    }
     if words.is_empty() {
         // An add-on that is not there is not well, and neither is what nobody looked at.
         let absent = installed(&report.view).is_some_and(|revisions| revisions.is_empty());
@@ -112,6 +118,9 @@ pub fn verdict_words(report: &Report) -> String {
         words.push(
             match (undone, summary.infos) {
                 (0, _) if !looked => "nothing to check",
+                (0, _) if matches!(&report.view, View::Logs(view) if logs::is_unexplained(view)) => {
+                    "nothing known found"
+                }
                 // One proxy, or some logs, and of them only what was asked for.
                 (0, _) if matches!(report.view, View::ProxyConfig(_) | View::Logs(_)) => "nothing wrong found",
                 (_, 0) if report.scope.checks_chosen => "nothing found with these checks",
@@ -323,10 +332,14 @@ fn footer(report: &Report, style: Style, wide: bool, out: &mut String) {
     }
     if checks.not_applicable > 0 {
         let verb = if checks.not_applicable == 1 { "does" } else { "do" };
-        parts.push(format!("{} {verb} not apply", checks.not_applicable));
+        // The noun stands once, with the first number.
+        let number =
+            if parts.is_empty() { plural(checks.not_applicable, "check") } else { checks.not_applicable.to_string() };
+        parts.push(format!("{number} {verb} not apply"));
     }
     if checks.errored > 0 {
-        parts.push(format!("{} broke", checks.errored));
+        let number = if parts.is_empty() { plural(checks.errored, "check") } else { checks.errored.to_string() };
+        parts.push(format!("{number} broke"));
     }
     let mut line = if parts.is_empty() { String::new() } else { format!("{}.", parts.join(", ")) };
     if let Some(first) = report.findings.first() {
@@ -424,6 +437,15 @@ fn reasons(report: &Report) -> Vec<String> {
     reasons.into_iter().map(|(reason, codes)| format!("{}: {reason}", codes.join(", "))).collect()
 }
 
+/// Whether rows say their namespace: unless exactly one was asked for, and all rows are in it. A column does not come and go
+/// with what happens to be in the cluster.
+pub(super) fn says_namespace<'r>(asked: &Namespaces, mut rows: impl Iterator<Item = &'r str>) -> bool {
+    match asked {
+        Namespaces::List(list) if list.len() == 1 => rows.any(|namespace| namespace != list[0]),
+        _ => true,
+    }
+}
+
 fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> String {
     if view.workloads.is_empty() {
         let place = match &report.scope.namespaces {
@@ -436,7 +458,7 @@ fn inject(report: &Report, view: &InjectView, style: Style, wide: bool) -> Strin
         let unread = if unread { ", but not everything could be read" } else { "" };
         return format!("No workloads found{place}{unread}.\n");
     }
-    let several = view.workloads.iter().any(|row| row.namespace != view.workloads[0].namespace);
+    let several = says_namespace(&report.scope.namespaces, view.workloads.iter().map(|row| row.namespace.as_str()));
     let mut headers = vec!["WORKLOAD", "PODS", "NOW", "RESTART"];
     if wide {
         headers.extend(["SIDECAR", "IMAGE", "NEXT IMAGE", "WEBHOOK", "CODES"]);

@@ -336,9 +336,8 @@ async fn flags_that_do_not_go_together_are_usage() {
 #[tokio::test]
 async fn a_bundle_without_azure_says_so_where_azure_is_asked_for() {
     let place = Place::new("{server: 'http://127.0.0.1:9'}", "{token: t}");
-    // Captured without --az.
-    let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bundles/two-meshes.tar.gz");
-    for args in [&["azure", "--from", bundle][..], &["status", "--az", "--from", bundle]] {
+    place.demo_without("old", &["azure"]);
+    for args in [&["azure", "--from", "old"][..], &["status", "--az", "--from", "old"]] {
         let refusal = place.refused(args).await;
         assert!(refusal.kind == "bundle" && refusal.hints("capture --az"), "{args:?}: {refusal:?}");
     }
@@ -371,6 +370,22 @@ async fn a_log_of_az_is_explained_without_a_cluster() {
     let odd = place.plain(&["azure", "--log", "odd.log", "-o", "json"]).await;
     assert_eq!(odd.json()["view"]["understood"][0]["name"], "login-expired", "{odd:?}");
     assert_eq!(odd.json()["view"]["lines"], 3);
+    let quiet = "cli.azure.cli.core: Command arguments: ['aks', 'list']\n";
+    place.file("quiet.log", quiet.as_bytes());
+    let quiet = place.plain(&["azure", "--log", "quiet.log"]).await;
+    assert!(quiet.code == 0 && quiet.stdout.contains("no error of Azure or az in them"), "{quiet:?}");
     let absent = place.refused(&["azure", "--log", "absent.log"]).await;
     assert!(absent.message.contains("absent.log cannot be read"), "{}", absent.message);
+}
+
+#[tokio::test]
+async fn a_log_of_something_else_is_no_log_of_az_without_errors() {
+    let place = Place::new("{server: 'http://127.0.0.1:9'}", "{token: t}");
+    place.file("istiod.log", b"2026-08-15T09:00:01Z\terror\tads\tx\n2026-08-15T09:00:02Z\tinfo\tads\ty\n");
+    place.file("empty.log", b"");
+    for (file, says) in [("istiod.log", "none of its 2 lines is of az"), ("empty.log", "there are no lines in it")] {
+        let refusal = place.refused(&["azure", "--log", file]).await;
+        assert!(refusal.kind == "file" && refusal.message.contains(says), "{refusal:?}");
+        assert!(refusal.hints(&format!("kubectl asm logs --file {file}")), "{refusal:?}");
+    }
 }

@@ -158,10 +158,46 @@ async fn the_previous_log_of_what_crashes_is_read_and_said() {
     );
     assert!(ran.stdout.starts_with("✗ 2026-08-15T09:00:01.1Z"), "{ran:?}");
     let report = place.run(&["logs", "proxy", "web-1.shop", "-o", "json"]).await.json();
-    assert_eq!(report["view"]["logs"][0]["previous"]["exitCode"], 137);
+    let previous = &report["view"]["logs"][0]["previous"];
+    assert_eq!((&previous["exitCode"], &previous["lastLines"]), (&json!(137), &Value::Null), "a message says why");
     let now = place.run(&["logs", "proxy", "web-1.shop", "--previous=false"]).await;
     assert_eq!(now.code, 0, "{now:?}");
     assert!(now.stdout.contains("Version 1.30") && !now.stderr.contains("OOMKilled"), "{now:?}");
+}
+
+#[tokio::test]
+async fn a_crash_that_no_known_message_explains_is_not_called_nothing() {
+    let crashed = |reason: &str| {
+        json!({"ready": false, "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": reason, "exitCode": 255, "finishedAt": "2026-08-15T09:59:00Z"}}})
+    };
+    let texts: Vec<(String, String)> =
+        (1..=7).map(|second| (format!("00:0{second}"), format!("info\tstep {second} password=hunter2"))).collect();
+    let body: Vec<(&str, &str)> = texts.iter().map(|(at, text)| (at.as_str(), text.as_str())).collect();
+    let body = String::from_utf8(lines(&body)).unwrap();
+    let server = serve(vec![pod("aks-istio-system", "istiod-1-aa", "discovery", crashed("Error"))], move |_, _, _| {
+        ok(body.clone())
+    })
+    .await;
+    let place = Place::at(&server);
+    let ran = place.run(&["logs", "istiod"]).await;
+    assert!(ran.stdout.contains("nothing known found") && !ran.stdout.contains("nothing wrong"), "{ran:?}");
+    let flat = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("discovery of istiod-1-aa -n aks-istio-system ended at 2026-08-15 09:59:00 UTC with Error (exit code 255). No known message in its log says why; its last lines:"),
+        "{flat}"
+    );
+    let report = place.run(&["logs", "istiod", "-o", "json"]).await.json();
+    let last = report["view"]["logs"][0]["previous"]["lastLines"].as_array().unwrap();
+    assert_eq!(last.len(), 5, "{last:?}");
+    assert!(last[0].as_str().unwrap().contains("step 3") && last[4].as_str().unwrap().contains("step 7"), "{last:?}");
+    assert!(last.iter().all(|line| !line.as_str().unwrap().contains("hunter2")), "{last:?}");
+    // Without a single line there is nothing to call good either.
+    let server = serve(vec![pod("shop", "web-1", "istio-proxy", crashed("StartError"))], |_, _, _| ok("")).await;
+    let ran = Place::at(&server).run(&["logs", "proxy", "web-1.shop"]).await;
+    let flat = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("with StartError (exit code 255). Its log is empty."), "{flat}");
+    assert!(!flat.contains("nothing wrong"), "{flat}");
 }
 
 #[tokio::test]
@@ -344,6 +380,22 @@ async fn lines_of_other_containers_are_shown_and_not_taken_for_istios() {
         let ran = place.run(&[&["logs"], args, &["-o", "json"]].concat()).await;
         assert_eq!((ran.code, view(&ran)["messages"].as_array().unwrap().len()), (0, 0), "{ran:?}");
     }
+}
+
+#[tokio::test]
+async fn a_file_without_any_log_of_the_mesh_is_refused_and_not_called_good() {
+    let place = Place::new("{server: 'http://127.0.0.1:1'}", "{token: t}");
+    place.file("az.log", b"ERROR: (BadRequest) Revision asm-1-17 is not supported.\nCode: BadRequest\n");
+    let refusal = place.refused(&["logs", "--file", "az.log"]).await;
+    assert!(
+        refusal.kind == "file" && refusal.message.contains("none of its 2 lines looks like a log of"),
+        "{refusal:?}"
+    );
+    assert!(refusal.hints("kubectl asm azure --log az.log"), "{refusal:?}");
+    // One line of the mesh among others is enough, whatever it says.
+    place.file("mixed.log", b"starting\n2026-08-15T09:00:01Z\tinfo\tEnvoy proxy is ready\nbye\n");
+    let ran = place.plain(&["logs", "--file", "mixed.log"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
 }
 
 /// The most memory that a process ever had, in kilobytes.

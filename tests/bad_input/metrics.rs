@@ -149,6 +149,21 @@ async fn proxies_are_asked_only_where_that_is_wanted() {
     assert_eq!(proxies.as_array().unwrap().len(), 1, "{sampled:?}");
     assert_eq!(proxies[0]["namespace"], "shop");
     assert_eq!(proxies[0]["ports"].as_array().unwrap().len(), 2);
+    let named = place.run(&[&JSON[..], &["--proxy", "deployment.apps/web", "-n", "shop"]].concat()).await;
+    let proxies = named.json()["view"]["proxies"].clone();
+    assert_eq!((&proxies[0]["namespace"], proxies.as_array().unwrap().len()), (&"shop".into(), 1), "{named:?}");
+    let nobody = place.refused(&["metrics", "--proxy", "deploy/nobody", "-n", "shop"]).await;
+    assert!(nobody.hints("kubectl get deployments -n shop"), "{nobody:?}");
     let refusal = place.refused(&["metrics", "--sample", "1", "--from", "demo"]).await;
     assert_eq!(refusal.kind, "usage");
+}
+
+#[tokio::test]
+async fn a_bundle_of_before_istiods_were_asked_says_so_in_words() {
+    let place = Place::new("{server: 'http://127.0.0.1:1'}", "{}");
+    place.demo_without("old", &["istiodMetrics"]);
+    let ran = place.run(&["metrics", "--from", "old"]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.stdout.contains("this bundle has no metrics of istiod; a new kubectl asm capture has them"), "{ran:?}");
+    assert!(!ran.stdout.contains("istiodMetrics") && !ran.stdout.contains("none that tells"), "{ran:?}");
 }

@@ -164,3 +164,31 @@ async fn a_bundle_says_what_it_can_answer_and_an_unreachable_server_is_an_error(
     assert!(report["view"]["connection"].is_null());
     assert_eq!(place.refused(&["precheck"]).await.kind, "unreachable");
 }
+
+#[tokio::test]
+async fn a_command_whose_section_a_bundle_lacks_cannot_be_answered_and_the_flag_is_named() {
+    let place = programs(Place::new("{server: 'http://127.0.0.1:1'}", "{}"), &[KUBECTL]);
+    place.demo_without("old", &["azure", "istiodMetrics"]);
+    let ran = place.run(&["precheck", "--from", "old"]).await;
+    for (command, answer) in [
+        ("status", "yes"),
+        ("proxy-config", "no: made without --proxy"),
+        ("logs", "no: made without --logs"),
+        ("azure", "no: made without --az"),
+        ("metrics", "in part: 1 section is not in it"),
+    ] {
+        let row = ran.stdout.lines().find(|line| line.split_whitespace().next() == Some(command)).unwrap();
+        assert_eq!(row[command.len()..].trim(), answer, "{ran:?}");
+    }
+    assert!(ran.stdout.contains("4 of 8 commands can be answered, 1 in part"), "{ran:?}");
+    assert!(!ran.stdout.contains("all well"), "{ran:?}");
+    let view = place.run(&["precheck", "--from", "old", "-o", "json"]).await.json()["view"].clone();
+    let azure = view["commands"].as_array().unwrap().iter().find(|one| one["command"] == "azure").unwrap().clone();
+    assert_eq!((&azure["can"], &azure["flag"]), (&"no".into(), &"--az".into()), "{azure}");
+    // What each row says is what the command does.
+    assert!(place.refused(&["azure", "--from", "old"]).await.hints("capture --az"));
+    assert!(place.refused(&["logs", "istiod", "--from", "old"]).await.hints("capture --logs"));
+    assert!(place.refused(&["proxy-config", "all", "--from", "old"]).await.hints("capture --proxy"));
+    let one = place.run(&["precheck", "--from", "old", "--for", "status"]).await;
+    assert!(one.stdout.contains("all well"), "{one:?}");
+}

@@ -170,7 +170,9 @@ async fn ways_of_calling_that_make_no_sense_are_refused_before_anything_is_sent(
     let server = server(|_| None).await;
     let place = Place::at(&server);
     let from = place.run(&["inject-check", "--from", "demo", "--probe"]).await;
-    assert!(from.code == 2 && from.stderr.contains("running API server"), "{from:?}");
+    assert!(from.code == 2 && from.stderr.contains("--probe asks a running API server"), "{from:?}");
+    let from = place.run(&["inject-check", "--from", "demo", "--create"]).await;
+    assert!(from.code == 2 && from.stderr.contains("--create asks a running API server"), "{from:?}");
     for (args, words) in [
         (&["inject-check", "--probe", "--create"][..], "--yes"),
         (&["inject-check", "deploy/web", "--probe", "--create", "--yes"], "traffic"),

@@ -54,6 +54,21 @@ impl Place {
         self
     }
 
+    /// Writes the demo's bundle without these sections, as a version would have that did not know of them.
+    pub fn demo_without(&self, name: &str, sections: &[&str]) {
+        let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bundle/demo.tar.gz");
+        let demo = flate2::read::GzDecoder::new(std::fs::File::open(demo).unwrap());
+        let folder = self.dir.path().join(name);
+        tar::Archive::new(demo).unpack(&folder).unwrap();
+        let manifest = folder.join("manifest.json");
+        let mut content: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+        for section in sections {
+            content["sections"].as_object_mut().unwrap().remove(*section).expect("the demo has it");
+            std::fs::remove_file(folder.join("sources").join(format!("{section}.jsonl"))).unwrap();
+        }
+        std::fs::write(&manifest, content.to_string()).unwrap();
+    }
+
     pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -8,11 +8,12 @@ use std::path::Path;
 use super::{LogsArgs, Read, snapshot_of};
 use crate::cli::ui::ProgressLine;
 use crate::mesh::log::choose::part_of;
-use crate::mesh::log::line::saved;
+use crate::mesh::log::line::{is_of_the_mesh, saved};
 use crate::mesh::log::{Digest, Keep, Splitter};
 use crate::model::log::{ContainerLog, LogPart, LogPod};
 use crate::model::quoted::printable;
 use crate::report::ErrorDocument;
+use crate::report::style::shell;
 use crate::snapshot::{Origin, OriginKind};
 
 /// How much is read at once.
@@ -25,6 +26,8 @@ const PODS: usize = 256;
 struct Logs {
     by_name: BTreeMap<(String, String), Digest>,
     lines: u64,
+    /// Whether any line looks like one of the mesh.
+    fits: bool,
 }
 
 impl Logs {
@@ -45,7 +48,8 @@ impl Logs {
         if cut {
             digest.was_cut();
         }
-        digest.line(&line);
+        let known = digest.line(&line);
+        self.fits = self.fits || known.is_some() || is_of_the_mesh(line.text);
         self.lines += 1;
     }
 }
@@ -70,14 +74,34 @@ pub(super) fn read(args: &LogsArgs) -> Result<Read, ErrorDocument> {
         read_one(path, &mut |text, cut| logs.take(text, cut, part), &mut progress)?;
     }
     progress.clear();
+    let names = || args.file.iter().map(|path| name(path)).collect::<Vec<_>>().join(", ");
     if logs.lines == 0 {
-        let names: Vec<String> = args.file.iter().map(|path| name(path)).collect();
         let hints = ["how a log is saved:", "   kubectl logs <pod> -n <namespace> -c istio-proxy > proxy.log"];
-        return Err(wrong(format!("{}: there are no lines in it", names.join(", ")), &hints));
+        return Err(wrong(format!("{}: there are no lines in it", names()), &hints));
+    }
+    if !logs.fits {
+        return Err(foreign(&names(), logs.lines, args));
     }
     let logs = logs.by_name.into_values().map(Digest::finish).collect();
     let origin = Origin { kind: OriginKind::File, ..Origin::default() };
     Ok(Read { snapshot: snapshot_of(logs, Vec::new(), origin), printed: false })
+}
+
+/// That nothing is wrong in a log of something else would be said of what nobody looked at.
+fn foreign(names: &str, lines: u64, args: &LogsArgs) -> ErrorDocument {
+    let lines =
+        if lines == 1 { "its line does not look".to_owned() } else { format!("none of its {lines} lines looks") };
+    let message = format!("{names}: {lines} like a log of istiod, of a proxy, or of access");
+    let path = args.file.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let azure = format!("   {}", shell(&["kubectl", "asm", "azure", "--log", &path].map(str::to_owned)));
+    let hints = [
+        "what the mesh writes is in these containers:",
+        "   kubectl logs <pod> -n <namespace> -c istio-proxy > proxy.log",
+        "   kubectl logs <pod> -n aks-istio-system > istiod.log",
+        "a log of az, or the text of its error, is explained by:",
+        &azure,
+    ];
+    wrong(message, &hints)
 }
 
 fn wrong(message: String, hints: &[&str]) -> ErrorDocument {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::pods::Target;
 use super::print::Printer;
+use super::view::LAST_LINES;
 use crate::cli::proxy_config::pod;
 use crate::cli::ui::{self, ProgressLine};
 use crate::cluster::{Cluster, LogRequest, LogSince};
@@ -108,7 +109,7 @@ pub(super) async fn read(
         tasks.push(tokio::spawn(reader(cluster.clone(), target.clone(), *options, sender)));
     }
     let mut merge = Merge::new(targets.len());
-    let mut digests: Vec<Digest> = targets.iter().map(|t| Digest::new(t.log.clone(), options.keep)).collect();
+    let mut digests: Vec<Digest> = targets.iter().map(|t| Digest::new(t.log.clone(), keep(t, options.keep))).collect();
     let mut failed: Vec<Option<Fault>> = targets.iter().map(|_| None).collect();
     let mut line = ProgressLine::new();
     let mut interrupt = std::pin::pin!(async {
@@ -192,6 +193,14 @@ pub(super) async fn read(
         if log.fault.is_some() && log.lines == 0 { outcome.failed.push(log) } else { outcome.logs.push(log) }
     }
     outcome
+}
+
+/// Of what ended a few last lines are kept in any case: where no message is known, they are all there is to show.
+fn keep(target: &Target, keep: Keep) -> Keep {
+    if target.log.previous.is_some() && keep.lines == 0 {
+        return Keep { lines: LAST_LINES, bytes: 16 << 10 };
+    }
+    keep
 }
 
 fn millis(start: Instant) -> u64 {

@@ -6,12 +6,16 @@ use jiff::Timestamp;
 
 use crate::engine::Severity;
 use crate::mesh::log::known::rank;
-use crate::mesh::log::{is_over, known, weight};
-use crate::model::log::ContainerLog;
+use crate::mesh::log::{cut, is_over, known, weight};
+use crate::model::log::{ContainerLog, LogEnd, LogGroup};
+use crate::report::logs::OOM_KILLED;
 use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
 
 /// Things a message names that are shown.
 const ABOUT: usize = 5;
+/// Last lines that are shown of a container that failed, and bytes of each.
+pub(super) const LAST_LINES: usize = 5;
+const LAST_LINE: usize = 400;
 
 /// The view of some logs.
 pub(super) fn view(logs: &[ContainerLog]) -> LogsView {
@@ -43,6 +47,7 @@ fn log_view(log: &ContainerLog) -> LogView {
             exit_code: end.exit_code,
             reason: end.reason.clone(),
             finished_at: text(end.finished_at),
+            last_lines: is_unexplained(log, end).then(|| last_lines(log)),
         }),
         lines: log.lines,
         older_left_out: log.older_left_out,
@@ -55,6 +60,17 @@ fn log_view(log: &ContainerLog) -> LogView {
             since: text(said.since),
         }),
     }
+}
+
+/// Whether a container failed, and no known message in its log says why.
+fn is_unexplained(log: &ContainerLog, end: &LogEnd) -> bool {
+    let is_bad = |group: &LogGroup| known(&group.id).is_some_and(|known| weight(known, group, log) > Severity::Info);
+    (end.exit_code != 0 || end.reason == OOM_KILLED) && !log.groups.iter().any(is_bad)
+}
+
+fn last_lines(log: &ContainerLog) -> Vec<String> {
+    let lines = log.tail.iter().skip(log.tail.len().saturating_sub(LAST_LINES));
+    lines.map(|line| cut(line, LAST_LINE)).collect()
 }
 
 /// A message, with its first and last time and its pods.

@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::model::Grant;
 use crate::report::ErrorDocument;
 use crate::report::precheck_view::CommandView;
-use crate::snapshot::{Fault, FaultKind, Need, Scope, Snapshot};
+use crate::snapshot::{Fault, FaultKind, Need, Scope, Snapshot, SourceId, StateKind};
 use crate::sources::rights::{Right, Where};
 use crate::sources::source;
 
@@ -142,21 +142,37 @@ pub fn of_bundle(rows: &[Row], snapshot: &Snapshot) -> Result<Vec<CommandView>, 
     let mut views = Vec::new();
     for row in rows.iter().filter(|row| !row.probe && row.of != For::Capture) {
         let sources = rbac::sources(row.of, false, &[], &[])?;
+        let own = own(row.of);
         // A section of its own belongs to a flag of `capture`, and only the command that lives from it misses it.
-        let counts = |id: &&crate::snapshot::SourceId| {
-            matches!(row.of, For::ProxyConfig | For::Logs)
-                || !source(**id).is_some_and(crate::sources::Source::is_by_command)
+        let counts = |id: &&SourceId| {
+            own.is_some_and(|(own, _)| own == **id) || !source(**id).is_some_and(crate::sources::Source::is_by_command)
         };
-        let partial = |id: &&crate::snapshot::SourceId| source(**id).is_some_and(|s| (s.state)(snapshot).is_partial());
+        let partial = |id: &&SourceId| source(**id).is_some_and(|s| (s.state)(snapshot).is_partial());
         let counted: Vec<_> = sources.iter().filter(counts).collect();
         let unread: Vec<String> = counted.iter().copied().filter(partial).map(|id| id.name()).collect();
         let states = counted.iter().filter_map(|id| source(**id)).map(|source| (source.state)(snapshot));
         let needs = states.flat_map(|state| state.faults.iter().chain(state.fallback)).filter_map(|f| f.need.clone());
         let missing: BTreeSet<Need> = needs.collect();
-        let can = verdict(unread.len(), counted.len());
-        views.push(view(row, can, missing.into_iter().collect(), unread));
+        let kind = own.and_then(|(own, _)| source(own)).map(|source| (source.state)(snapshot).kind);
+        // Without what it lives from a command has nothing to say, whatever else there is.
+        let can = match kind {
+            Some(StateKind::NotRequested | StateKind::NotServed | StateKind::Failed) => "no",
+            _ => verdict(unread.len(), counted.len()),
+        };
+        let flag = own.filter(|_| kind == Some(StateKind::NotRequested)).map(|(_, flag)| flag.to_owned());
+        views.push(CommandView { flag, ..view(row, can, missing.into_iter().collect(), unread) });
     }
     Ok(views)
+}
+
+/// The section that a command lives from, and the flag with which `capture` makes it.
+fn own(of: For) -> Option<(SourceId, &'static str)> {
+    match of {
+        For::ProxyConfig => Some((SourceId::ProxyAnswers, "--proxy")),
+        For::Logs => Some((SourceId::Logs, "--logs")),
+        For::Azure => Some((SourceId::Azure, "--az")),
+        _ => None,
+    }
 }
 
 fn verdict(lacking: usize, all: usize) -> &'static str {
@@ -174,6 +190,7 @@ fn view(row: &Row, can: &str, missing: Vec<Need>, unread: Vec<String>) -> Comman
         can: can.to_owned(),
         missing,
         unread,
+        flag: None,
     }
 }
 

@@ -61,11 +61,13 @@ impl<'t> Meant<'t> {
         target: Option<&'t str>,
         namespace: Option<&'t str>,
     ) -> Result<Self, ErrorDocument> {
-        let pods = match target.map(|target| (target.strip_prefix("pod/").unwrap_or(target), target.contains('/'))) {
+        let pods = match target.map(|target| (target, target.split_once('/'))) {
             None => Pods::Any,
-            Some((name, false)) => Pods::Named(name),
-            Some((name, true)) if !name.contains('/') => Pods::Named(name),
-            Some((target, true)) => Pods::Listed(pods_of(snapshot, target)?),
+            Some((name, None)) => Pods::Named(name),
+            Some((target, Some((_, last)))) => {
+                let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
+                if kind == "Pod" { Pods::Named(last) } else { Pods::Listed(pods_of(snapshot, &kind, &name)) }
+            }
         };
         Ok(Self { namespace, pods })
     }
@@ -82,14 +84,13 @@ impl<'t> Meant<'t> {
     }
 }
 
-fn pods_of(snapshot: &Snapshot, target: &str) -> Result<Vec<(String, String)>, ErrorDocument> {
-    let (kind, name) = parse_target(target).map_err(|message| super::usage(message, &[]))?;
+fn pods_of(snapshot: &Snapshot, kind: &str, name: &str) -> Vec<(String, String)> {
     let workloads = workload::workloads(snapshot, &Rules::new(snapshot));
     let named = |workload: &&workload::Workload<'_>| {
         workload.kind == kind && (workload.name == name || name == format!("{}.{}", workload.name, workload.namespace))
     };
     let pods = workloads.iter().filter(named).flat_map(|workload| workload.pods.iter().map(|(pod, _)| &pod.metadata));
-    Ok(pods.map(|meta| (meta.namespace.clone(), meta.name.clone())).collect())
+    pods.map(|meta| (meta.namespace.clone(), meta.name.clone())).collect()
 }
 
 fn names(proxies: &[ProxyAnswers]) -> Vec<String> {

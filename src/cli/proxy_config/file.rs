@@ -101,7 +101,7 @@ fn expect(answers: &ProxyAnswers, what: What, names: &str) -> Result<(), ErrorDo
                 "endpoints as they were configured:",
                 "   kubectl asm proxy-config eds -f <file>",
                 "how the other answer is saved:",
-                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET clusters?format=json > clusters.json",
+                "   kubectl exec <pod> -n <namespace> -c istio-proxy -- pilot-agent request GET 'clusters?format=json' > clusters.json",
             ],
         )),
         What::Eds if !answers.has(&[Part::DynamicEndpoints, Part::StaticEndpoints]) => Err(wrong(

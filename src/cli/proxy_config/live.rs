@@ -273,7 +273,12 @@ pub(in crate::cli) async fn pods(
 }
 
 /// The pod that is meant: by its name, or one of a workload's that runs.
-async fn find(cluster: &Cluster, target: &str, namespace: &str, fixed: bool) -> Result<Pod, ErrorDocument> {
+pub(in crate::cli) async fn find(
+    cluster: &Cluster,
+    target: &str,
+    namespace: &str,
+    fixed: bool,
+) -> Result<Pod, ErrorDocument> {
     let pods = pods(cluster, target, namespace, fixed).await?;
     let Some(first) = pods.first() else {
         let hints = ["which pods are there?".to_owned(), format!("   kubectl get pods -n {namespace}")];

@@ -6,7 +6,7 @@ mod live;
 mod view;
 
 pub(super) use bundle::{Meant, choose};
-pub(super) use live::{Pods, Recorded, missing, pod, pods, record};
+pub(super) use live::{Pods, Recorded, find, missing, pod, pods, record};
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ use live::Asked;
 /// admin interface are read instead of a proxy, with --from a bundle that capture --proxy wrote; no cluster is needed then.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET clusters?format=json\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n  kubectl asm pc listeners --from bundle.tar.gz        # kubectl asm capture --proxy …\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
+    after_help = "Examples:\n  kubectl asm proxy-config all deploy/cart -n shop\n  kubectl asm pc routes web-7d9c5b8f4-4bfzw.shop --name 80\n  kubectl asm pc log deploy/cart -n shop --set http:debug\n  kubectl asm proxy-config all -f config_dump.json\n  kubectl asm pc clusters -f config_dump.json --fqdn cart.shop\n  kubectl asm pc endpoints -f clusters.json            # pilot-agent request GET 'clusters?format=json'\n  kubectl asm pc all -f config_dump.json -f clusters.json -o wide\n  kubectl asm pc listeners --from bundle.tar.gz        # kubectl asm capture --proxy …\n\n-o text adds findings to the tables, wide adds columns too. With -o short only the tables are printed; the exit code still tells of findings."
 )]
 pub struct ProxyConfigArgs {
     /// What to show
@@ -91,11 +91,31 @@ enum What {
     Log,
 }
 
+impl What {
+    fn word(self) -> String {
+        use clap::ValueEnum;
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// The filters of its table, as in istioctl (`istioctl/pkg/proxyconfig` in istio/istio), and one as an example.
+    fn filters(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Clusters => (&["--fqdn", "--port", "--subset", "--direction"], "--fqdn cart.shop"),
+            Self::Listeners => (&["--address", "--port", "--type"], "--port 15006"),
+            Self::Routes => (&["--name"], "--name 80"),
+            Self::Endpoints | Self::Eds => {
+                (&["--fqdn", "--address", "--port", "--cluster", "--status"], "--fqdn cart.shop")
+            }
+            Self::All | Self::Secrets | Self::Bootstrap | Self::Ecds | Self::Log => (&[], ""),
+        }
+    }
+}
+
 /// Which rows.
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Rows (as in istioctl)")]
 struct FilterArgs {
-    /// Clusters whose name contains this host
+    /// Clusters whose name contains this host, and their endpoints
     #[arg(long, value_name = "HOST")]
     fqdn: Option<String>,
     /// Clusters, listeners and endpoints of this port
@@ -105,10 +125,10 @@ struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     subset: Option<String>,
     /// Clusters of this direction
-    #[arg(long, value_name = "inbound|outbound")]
+    #[arg(long, value_name = "inbound|outbound", value_parser = ["inbound", "outbound"], ignore_case = true, hide_possible_values = true)]
     direction: Option<String>,
     /// Listeners of this type: HTTP, TCP, HTTP+TCP
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["HTTP", "TCP", "HTTP+TCP", "UNKNOWN"], ignore_case = true, hide_possible_values = true)]
     kind: Option<String>,
     /// Listeners and endpoints of this address
     #[arg(long, value_name = "ADDRESS")]
@@ -116,15 +136,46 @@ struct FilterArgs {
     /// Routes of this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Endpoints in this state: healthy, unhealthy, draining, …
-    #[arg(long, value_name = "STATUS")]
+    /// Endpoints in this state: healthy, unhealthy, draining, timeout, degraded, unknown
+    #[arg(long, value_name = "STATUS", value_parser = STATES, ignore_case = true, hide_possible_values = true)]
     status: Option<String>,
     /// Endpoints of this Envoy cluster (not the kubeconfig's: use --context for that)
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
 }
 
+/// States of an endpoint (`HealthStatus` in `api/envoy/config/core/v3/health_check.proto` of envoyproxy/envoy).
+const STATES: [&str; 6] = ["healthy", "unhealthy", "draining", "timeout", "degraded", "unknown"];
+
 impl FilterArgs {
+    /// A filter that the table does not know would leave all rows, as if all of them were meant.
+    fn check(&self, what: What) -> Result<(), ErrorDocument> {
+        let given = [
+            ("--fqdn", self.fqdn.is_some()),
+            ("--port", self.port.is_some()),
+            ("--subset", self.subset.is_some()),
+            ("--direction", self.direction.is_some()),
+            ("--type", self.kind.is_some()),
+            ("--address", self.address.is_some()),
+            ("--name", self.name.is_some()),
+            ("--status", self.status.is_some()),
+            ("--cluster", self.cluster.is_some()),
+        ];
+        let (fits, example) = what.filters();
+        match given.iter().find(|(flag, given)| *given && what != What::All && !fits.contains(flag)) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let word = what.word();
+                let message = format!("{flag} does not go with {word}");
+                if fits.is_empty() {
+                    return Err(usage(message, &["they are shown whole"]));
+                }
+                let leads = format!("{word} are chosen by {}, for example:", fits.join(", "));
+                Err(usage(message, &[&leads, &format!("   kubectl asm proxy-config {word} <pod> {example}")]))
+            }
+        }
+    }
+
     fn filter(&self) -> Filter {
         let Self { fqdn, port, subset, direction, kind, address, name, status, cluster } = self;
         Filter {
@@ -193,6 +244,7 @@ fn usage(message: impl Into<String>, hints: &[&str]) -> ErrorDocument {
 }
 
 fn asked(connection: &ConnectionArgs, args: &ProxyConfigArgs) -> Result<Asked, ErrorDocument> {
+    args.filter.check(args.what)?;
     if args.set.is_some() && args.what != What::Log {
         return Err(usage("--set goes with log only", &["   kubectl asm proxy-config log <pod> --set http:debug"]));
     }

@@ -141,6 +141,16 @@ fn own_day(text: &str) -> bool {
     bytes.len() > 25 && bytes[5] == b'-' && bytes[8] == b'-' && bytes[11] == b' ' && bytes[14] == b':'
 }
 
+/// Whether a text has the form of what istiod, a proxy's agent or Envoy writes, whatever it says. How a Go program ends
+/// that breaks down counts, too: that may be all there is in a log.
+#[must_use]
+pub fn is_of_the_mesh(text: &str) -> bool {
+    const BROKEN: [&str; 3] = ["panic: ", "fatal error: ", "goroutine "];
+    level(text) != Level::Unknown
+        || super::access::parse(text).is_some()
+        || BROKEN.iter().any(|start| text.starts_with(start))
+}
+
 /// Text that is shown: tabs of Istio's own format stay as space, everything that could steer a terminal goes.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
@@ -214,6 +224,27 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_istios(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_mesh_is_told_by_its_form() {
+        for text in [
+            "2026-07-15T11:58:02.1Z\tinfo\tnobody knows this",
+            "[2026-07-15 11:58:02.100][18][info][main] [source/x.cc:1] x",
+            r#"{"level":"info","time":"2026-07-15T11:58:02.1Z","msg":"x"}"#,
+            r#"[2026-07-15T12:00:00.000Z] "GET /x HTTP/1.1" 200 - via_upstream - "-" 0 5 1 1 "-" "a/1" "i" "h" "10.0.0.1:80" inbound|80|| 127.0.0.6:1 10.0.0.1:80 10.0.0.2:1 - default"#,
+            "panic: runtime error: invalid memory address",
+        ] {
+            assert!(is_of_the_mesh(text), "{text}");
+        }
+        for text in [
+            "",
+            "ERROR: (BadRequest) x",
+            "hello world",
+            "10.0.0.1 - - [15/Jul/2026:12:00:00 +0000] \"GET / HTTP/1.1\" 200 5",
+        ] {
+            assert!(!is_of_the_mesh(text), "{text}");
         }
     }
 

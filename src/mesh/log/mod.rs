@@ -231,7 +231,8 @@ fn is_for(message: LogPart, log: LogPart) -> bool {
 }
 
 /// A text on one line, not longer than `cap` bytes.
-fn cut(text: &str, cap: usize) -> String {
+#[must_use]
+pub fn cut(text: &str, cap: usize) -> String {
     let shown = line::shown(text);
     if shown.len() <= cap {
         return shown.into_owned();

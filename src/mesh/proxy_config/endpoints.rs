@@ -29,6 +29,12 @@ pub struct EndpointRow {
     pub failed_requests: u64,
 }
 
+/// Whether a cluster's endpoints are wanted. That a part of its name is enough (`fqdn`) is not of istioctl: there the
+/// whole name, with direction and port, has to be known.
+fn is_of(cluster: &str, filter: &Filter) -> bool {
+    meets(filter.cluster.as_ref(), cluster) && filter.fqdn.as_ref().is_none_or(|wish| cluster.contains(wish.as_str()))
+}
+
 /// Endpoints that the proxy uses, by address, port and cluster.
 #[must_use]
 pub fn rows(answers: &ProxyAnswers, filter: &Filter) -> Vec<EndpointRow> {
@@ -39,7 +45,7 @@ pub fn rows(answers: &ProxyAnswers, filter: &Filter) -> Vec<EndpointRow> {
             let wanted = filter.address.as_ref().is_none_or(|wish| {
                 wish.eq_ignore_ascii_case(&name) || wish.eq_ignore_ascii_case(&address(&host.address))
             }) && filter.port.is_none_or(|wish| wish == port)
-                && meets(filter.cluster.as_ref(), &cluster.name)
+                && is_of(&cluster.name, filter)
                 && meets(filter.status.as_ref(), &host.health.eds_health_status);
             if wanted {
                 chosen.push((name, port, &cluster.name, host));
@@ -102,7 +108,7 @@ pub struct ConfiguredRow {
 #[must_use]
 pub fn configured(answers: &ProxyAnswers, filter: &Filter) -> Vec<ConfiguredRow> {
     let mut assignments: Vec<_> =
-        answers.assignments.iter().filter(|assignment| meets(filter.cluster.as_ref(), &assignment.cluster)).collect();
+        answers.assignments.iter().filter(|assignment| is_of(&assignment.cluster, filter)).collect();
     assignments.sort_by(|a, b| ClusterName::parse(&a.cluster).cmp(&ClusterName::parse(&b.cluster)));
     let mut rows = Vec::new();
     for assignment in assignments {
