@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod gather;
 pub mod mesh;
 pub mod model;
+pub mod process;
 pub mod report;
 pub mod snapshot;
 pub mod sources;

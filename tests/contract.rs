@@ -150,6 +150,10 @@ fn help_version_explain_and_completion_need_no_cluster() {
 fn mistakes_are_named_and_exit_with_2() {
     for (args, says) in [
         (&["status", "--from", "demo", "--only", "XYZ1"][..], "XYZ1"),
+        // What looks at nothing has no good news.
+        (&["status", "--from", "demo", "--only", "WHK02", "--skip", "WHK"], "--skip leaves none"),
+        (&["inject-check", "--from", "demo", "-l", "app=nope", "--expect", "injected"], "--expect cannot be judged"),
+        (&["proxy-status", "--from", "demo", "--revision", "asm-9-99"], "asm-9-99 is not installed"),
         (&["status", "--from", "demo", "--context", "prod"], "--context"),
         (&["inject-check", "svc/web", "--from", "demo"], "svc"),
         (&["explain", "NOPE01"], "NOPE01"),

@@ -78,3 +78,23 @@ fn the_same_lines_are_understood_however_they_were_saved() {
         assert_eq!(other["view"]["logs"][0]["envoy"]["ready"], true, "{before}");
     }
 }
+
+#[test]
+fn what_is_over_is_told_as_over_and_is_no_finding() {
+    let failed = "2026-07-15T12:40:01.000000Z\terror\txdsproxy\tfailed to connect to upstream istiod-asm-1-30.aks-istio-system.svc:15012: connection refused\n";
+    let worked = "2026-07-15T12:40:03.000000Z\tinfo\txdsproxy\tconnected to delta upstream XDS server: istiod-asm-1-30.aks-istio-system.svc:15012\tid=7\n";
+    let of = |lines: &[&str]| {
+        let (_, report) = report(&lines.concat(), &["proxy"]);
+        let message = &report["view"]["messages"][0];
+        let is_over = message["meaning"].as_str().unwrap().starts_with("over: ");
+        (message["severity"].as_str().unwrap().to_owned(), is_over, report["findings"].as_array().unwrap().len())
+    };
+    assert_eq!(of(&[failed]), ("warning".to_owned(), false, 1));
+    assert_eq!(of(&[failed, worked]), ("info".to_owned(), true, 0));
+    // Of two pods one is still without its istiod.
+    let prefixed = |pod: &str, line: &str| format!("[pod/{pod}/istio-proxy] {line}");
+    for (first, second) in [("web-1", "web-2"), ("web-2", "web-1")] {
+        let lines = [prefixed(first, failed), prefixed(first, worked), prefixed(second, failed)];
+        assert_eq!(of(&lines.each_ref().map(String::as_str)), ("warning".to_owned(), false, 1));
+    }
+}

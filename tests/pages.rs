@@ -198,6 +198,7 @@ const OTHERS: &[(&str, &[&str])] = &[
             "apply",
             "auth",
             "config",
+            "cp",
             "create",
             "debug",
             "delete",

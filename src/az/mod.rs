@@ -8,6 +8,8 @@ mod refusal;
 
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use crate::mesh::azure_profile::has_mesh;
 use crate::model::AzureRecord;
 use crate::model::azure::{ListedCluster, listed};
@@ -79,7 +81,21 @@ pub async fn ask(wanted: &Wanted, traces: &Traces, left: Duration) -> Told {
             None => None,
         }
     };
-    let (shown, upgrades, early) = tokio::join!(show(&az, &cluster), upgrades(&az, &cluster), early);
+    let (shown, upgrades, early) = tokio::join!(show(&az, &cluster, traces), upgrades(&az, &cluster), early);
+    let shown = match shown {
+        // Compared with another cluster, everything would differ.
+        Ok(None) => {
+            let message = format!(
+                "cluster {} in resource group {} is not the one that this kubeconfig's context leads to; name that one with -g, -c and --subscription, or choose another --context",
+                printable(&cluster.name),
+                printable(&cluster.resource_group)
+            );
+            told.take(Err(Fault::new(FaultKind::Unreachable, message)));
+            return told;
+        }
+        Ok(Some(record)) => Ok(record),
+        Err(fault) => Err(fault),
+    };
     let (location, has_mesh) = match &shown {
         Ok(AzureRecord::Cluster(cluster)) => (cluster.location.clone(), has_mesh(cluster)),
         _ => (String::new(), false),
@@ -120,10 +136,33 @@ async fn tools(az: &Program) -> Result<AzureRecord, Fault> {
     AzureRecord::tools(&answer).map_err(|reason| odd("az version", &reason))
 }
 
-async fn show(az: &Program, cluster: &Named) -> Result<AzureRecord, Fault> {
+/// None when it is another cluster than the one that left the traces.
+async fn show(az: &Program, cluster: &Named, traces: &Traces) -> Result<Option<AzureRecord>, Fault> {
     let [group, name] = cluster.arguments();
     let answer = az.run(&["aks", "show", &group, &name]).await?;
-    AzureRecord::cluster(&answer).map_err(|reason| odd("az aks show", &reason))
+    let record = AzureRecord::cluster(&answer).map_err(|reason| odd("az aks show", &reason))?;
+    Ok((!is_other(&answer, traces)).then_some(record))
+}
+
+/// Whether an answer is known to be about another cluster: by the group of its nodes, else by the address of its API server.
+fn is_other(answer: &[u8], traces: &Traces) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Place {
+        node_resource_group: Option<String>,
+        fqdn: Option<String>,
+        private_fqdn: Option<String>,
+    }
+    let place: Place = serde_json::from_slice(answer).unwrap_or_default();
+    let differs = |a: &str, b: &str| !a.eq_ignore_ascii_case(b);
+    match (&place.node_resource_group, &traces.node_resource_group, &traces.host) {
+        (Some(told), Some(found), _) => differs(told, found),
+        (_, _, Some(host)) => {
+            let mut hosts = [&place.fqdn, &place.private_fqdn].into_iter().flatten().peekable();
+            hosts.peek().is_some() && hosts.all(|told| differs(told, host))
+        }
+        _ => false,
+    }
 }
 
 /// None while an upgrade is open: then Azure does not tell where the mesh could go next.

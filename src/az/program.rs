@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::refusal;
+use crate::process::{self, Group};
 use crate::snapshot::{Fault, FaultKind};
 
 /// Longest wait for one call. `az` takes one to five seconds, more behind a slow proxy.
@@ -21,9 +22,6 @@ pub(super) struct Program {
     subscription: Option<String>,
     end: Instant,
 }
-
-/// Its name: on Windows it is a batch file, which is not found without its ending.
-const NAME: &str = if cfg!(windows) { "az.cmd" } else { "az" };
 
 impl Program {
     pub(super) fn new(subscription: Option<String>, end: Instant) -> Self {
@@ -54,7 +52,8 @@ impl Program {
 }
 
 async fn call(arguments: &[&str], what: &str) -> Result<Vec<u8>, Fault> {
-    let mut command = Command::new(NAME);
+    let missing = || refusal::not_started(&std::io::ErrorKind::NotFound.into());
+    let mut command = Command::new(process::find("az").ok_or_else(missing)?);
     command
         .args(arguments)
         .args(["--output=json", "--only-show-errors"])
@@ -64,12 +63,8 @@ async fn call(arguments: &[&str], what: &str) -> Result<Vec<u8>, Fault> {
         .env("AZURE_EXTENSION_USE_DYNAMIC_INSTALL", "no")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    #[cfg(unix)]
-    command.process_group(0);
-    let child = command.spawn().map_err(|error| refusal::not_started(&error))?;
-    let mut group = Group(child);
+        .stderr(Stdio::piped());
+    let mut group = Group::start(&mut command).map_err(|error| refusal::not_started(&error))?;
     let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
     let answer = async {
         let answer = read(stdout, ANSWER_CAP).await;
@@ -95,18 +90,4 @@ async fn read(stream: Option<impl AsyncReadExt + Unpin>, cap: u64) -> Vec<u8> {
         let _ = stream.take(cap + 1).read_to_end(&mut read).await;
     }
     read
-}
-
-/// A child with all that it started: `az` is a script, and the Python behind it would live on without it.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Once it has been waited for it has no id any more, and the number may be somebody else's.
-        #[cfg(unix)]
-        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw) {
-            // One that has just ended needs no killing.
-            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
-        }
-    }
 }

@@ -513,7 +513,7 @@ The installed version of `az` is older than something that the mesh uses. Its co
 `az` is not updated by itself everywhere. The extension `aks-preview` replaces commands of `az aks`, so that an old one hides new ones.
 
 ## How we know
-`az version`, compared with the versions that Microsoft's pages name: 2.57.0 for the mesh, 2.80.0 for egress gateways, 2.86.0 for Istio's CNI plugin.
+`az version`, compared with the versions that Microsoft's pages name: 2.57.0 for the mesh, 2.80.0 for egress gateways, 2.86.0 for Istio's CNI plugin. Where the extension is installed it is only information.
 
 ## What to do
 Bring `az` up to date, and the extension where it is installed.
@@ -549,7 +549,8 @@ Bring `az` up to date, and the extension where it is installed.
         .remedy(Remedy::new("bring az up to date", steps))
         .evidence(SourceId::Azure, "az version", "azure-cli", &tools.az, Some(&format!("{needed} or newer")));
         if let Some(version) = extension {
-            finding = finding.evidence(SourceId::Azure, "az version", "extensions.aks-preview", version, None);
+            // Then the extension does what az itself is too old for, if it is not older still.
+            finding = finding.at_most(Severity::Info).evidence(SourceId::Azure, "az version", "extensions.aks-preview", version, None);
         }
         Ok(Verdict { examined: 1, findings: vec![finding] })
     },

@@ -244,8 +244,13 @@ fn steps(lens: &Lens<'_>, rival: &Rival<'_>, dependents: &Dependents<'_, '_>, re
     }
     if rival.is_alive {
         steps.push(Step::command(
+            Risk::Read,
+            "shows certificates and Istio's resources there: save what is still needed",
+            ["kubectl", "get", "secrets,virtualservices,gateways.networking.istio.io,envoyfilters", "-n", namespace],
+        ));
+        steps.push(Step::command(
             Risk::Change,
-            "removes its istiod and everything else in that namespace",
+            "deletes that namespace with everything in it, also what is not Istio's",
             ["kubectl", "delete", "namespace", namespace],
         ));
     }

@@ -58,7 +58,7 @@ Azure RBAC and Kubernetes RBAC roles for one namespace do not include webhooks, 
 The API server answered a list or get with 403 Forbidden. The finding names verb, resource and namespace.
 
 ## What to do
-Ask for a role with those rights: `kubectl asm rbac` prints it (all rights are `get` and `list`). Or accept that these checks were not done: `--allow-gaps` makes the exit code 0.
+Ask for a role with those rights: `kubectl asm rbac` prints it (all rights are `get` and `list`, but for `create` on port-forwards). Or accept that these checks were not done: `--allow-gaps` makes the exit code 0.
 
 ## Sources
 <https://learn.microsoft.com/azure/aks/manage-azure-rbac>, <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>",

@@ -65,10 +65,10 @@ The log of a proxy, of a gateway, or of the init container before it has message
 A proxy needs its istiod, the root certificate of its namespace, its ports and memory. A NetworkPolicy, a removed revision, a second Istio or an application on a port of the proxy takes one of them away, and Kubernetes only says that the container is not ready.
 
 ## How we know
-`kubectl asm logs proxy` and `logs gateway` compare each line with the texts in the sources of Istio's agent and of Envoy. That Envoy is not ready counts only when the log ends with it and has said so for 30 seconds or more: every proxy says so while it starts, and while it ends. A connection to istiod that ends and is made anew, as happens every half hour, is no finding. For a container that crashes the log from before its last restart is read.
+`kubectl asm logs proxy` and `logs gateway` compare each line with the texts in the sources of Istio's agent and of Envoy. That Envoy is not ready counts only when the log ends with it and has said so for 30 seconds or more: every proxy says so while it starts, and while it ends. A connection to istiod that ends and is made anew, as happens every half hour, is no finding; neither is one that failed, or a certificate that was not to be had, when the same log says later that it worked. For a container that crashes the log from before its last restart is read.
 
 ## What to do
-The finding says per message what to look at. An error keeps the pod from working; a warning says that something failed which may be over, so look at the time of the last one.
+The finding says per message what to look at. An error keeps the pod from working; a warning says that something failed and that the log does not say it worked afterwards; look at the time of the last one.
 
 ## What else looks like it
 What the states of containers tell, without logs, is PRX04; whether proxies are connected is PRX12. Requests that fail are PRX21.
@@ -76,7 +76,7 @@ What the states of containers tell, without logs, is PRX04; whether proxies are 
 ## Sources
 <https://github.com/istio/istio/tree/master/pilot/cmd/pilot-agent/status>, <https://github.com/istio/istio/tree/master/pkg/istio-agent>, <https://istio.io/latest/docs/ops/common-problems/injection/>",
     run: |lens| {
-        let is_ours = |log: &ContainerLog| log.part != LogPart::Istiod;
+        let is_ours = |log: &ContainerLog| !matches!(log.part, LogPart::Istiod | LogPart::Other);
         judge(lens, &is_ours, &|known| known.part != LogPart::Istiod && !known.id.starts_with(ACCESS))
     },
 };
@@ -96,7 +96,7 @@ The access log of a proxy has requests that Envoy could not pass on: the other s
 `delayed connect error: 111` means that the connection was refused. In a line whose cluster begins with `inbound`, the proxy is well and nothing listens on that port of its own application: a wrong `targetPort`, an application that listens only on 127.0.0.1, or one that has not started. In a line whose cluster begins with `outbound`, the other pod refused it. Access logs are off in the add-on until a Telemetry resource or the shared mesh configuration turns them on.
 
 ## How we know
-Lines in Istio's text format and in its JSON format are taken apart. Errors that came from the other end (`via_upstream`: from the application, or from the other pod's proxy), callers that went away, and refusals by a policy are counted and are no finding.
+Lines in Istio's text format and in its JSON format are taken apart. Errors that came from the other end (`via_upstream`: from the application, or from the other pod's proxy), callers that went away, and refusals by a policy are counted and are no finding. Neither are hosts, paths and TLS names that no Gateway has, in the log of a gateway: whatever tries out addresses of the internet leaves such lines. In the log of a sidecar a request that fits no route or no filter chain counts from five lines on that are at least one in a hundred requests of that log. Everything else counts from the first line, unless there are fewer than five and less than one in a thousand requests. What does not count is still listed, and explained.
 
 ## What to do
 Look at the end that the finding names. A few such lines while pods start or end are usual; what goes on is a fault.
@@ -139,7 +139,7 @@ fn judge<'a>(
             let fresh = || Message { known, severity, count: 0, last: (group, log), pods: BTreeSet::new() };
             let message = subjects.entry(subject(log)).or_default().entry(known.id).or_insert_with(fresh);
             message.severity = message.severity.max(severity);
-            message.count += group.count;
+            message.count = message.count.saturating_add(group.count);
             message.pods.insert(&log.metadata.name);
             if group.last >= message.last.0.last {
                 message.last = (group, log);
@@ -189,7 +189,7 @@ fn finding(subject: Subject, messages: &[Message<'_>]) -> Option<Finding> {
         n => format!(", and {}", count(n - 1, "other known message")),
     };
     let pods: BTreeSet<_> = messages.iter().flat_map(|message| &message.pods).collect();
-    let total: u64 = messages.iter().map(|message| message.count).sum();
+    let total = messages.iter().map(|message| message.count).fold(0, u64::saturating_add);
     let place = if pods.len() > 1 { format!(" in the logs of {} pods", pods.len()) } else { String::new() };
     let verb = if total == 1 { "says" } else { "say" };
     let lines = count(usize::try_from(total).unwrap_or(usize::MAX), "line");

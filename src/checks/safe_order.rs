@@ -56,7 +56,11 @@ pub fn stages(world: &World<'_>, rivals: &[Rival<'_>], findings: &[Finding]) -> 
     stages.push(stage("cleanUpRoles", "remove its cluster-wide roles, which go with no namespace", roles));
     if !world.revisions.is_empty() {
         stages.push(stage("disable", "only if objects of the add-on were changed or lost: switch it off", disable()));
-        stages.push(stage("enable", "and on again, which makes AKS write all its objects anew", enable(world)));
+        stages.push(stage(
+            "enable",
+            "only after it was switched off: on again, which makes AKS write all its objects anew",
+            enable(world),
+        ));
         stages.push(stage("restore", "bring back what is missing of what was kept", restore(world)));
         stages.push(stage(
             "recreatePods",
@@ -109,7 +113,8 @@ fn back_up(world: &World<'_>) -> Vec<Step> {
         steps.push(keep(&what, SETTINGS_FILE, "writes your mesh settings to a file"));
     }
     if has_gateways(world) {
-        let what = format!("secrets -n {INGRESS_NAMESPACE}");
+        // Of a Helm release the new installation writes its own.
+        let what = format!("secrets -n {INGRESS_NAMESPACE} --field-selector=type!=helm.sh/release.v1");
         let text = "writes the gateways' Secrets to a file, as they go with their namespace; it holds private keys";
         steps.push(keep(&what, SECRETS_FILE, text));
     }

@@ -220,8 +220,8 @@ async fn without_cluster(connection: &ConnectionArgs, wanted: &Wanted, left: Dur
 /// Asks Azure about a cluster that answers.
 async fn add(cluster: &Cluster, gathered: &mut Gathered, wanted: &Wanted, left: Duration) {
     let begin = Instant::now();
-    let is_named = wanted.resource_group.is_some() && wanted.name.is_some();
-    let traces = if is_named { Traces::default() } else { traces(cluster, gathered).await };
+    // Also where the cluster is named: the name may be another's.
+    let traces = traces(cluster, gathered).await;
     let told = az::ask(wanted, &traces, left.saturating_sub(begin.elapsed())).await;
     put(gathered, &told);
 }

@@ -84,8 +84,9 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
         }
         if args.logs {
             let left = left.saturating_sub(begin.elapsed());
-            let (lines, faults) = logs::record(cluster, &gathered.snapshot, &named, left).await;
-            gathered.put(SourceId::Logs, &lines, faults);
+            let recorded = logs::record(cluster, &gathered.snapshot, &named, left).await;
+            gathered.put(SourceId::Logs, &recorded.lines, recorded.faults);
+            gathered.snapshot.interrupted |= recorded.interrupted;
         }
         args.azure.add(cluster, gathered, left.saturating_sub(begin.elapsed())).await
     };
@@ -115,6 +116,10 @@ pub fn run(connection: &ConnectionArgs, args: &CaptureArgs) -> Exit {
     }
     if !failed.is_empty() {
         ui::message(&format!("? not in it, because it could not be read: {}\n", failed.join(", ")));
+    }
+    if gathered.snapshot.interrupted {
+        ui::message("interrupted: what was not read by then is not in it\n");
+        return Exit::Interrupted;
     }
     if failed.is_empty() && named.is_empty() { Exit::Clean } else { Exit::Gaps }
 }

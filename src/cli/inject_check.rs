@@ -117,6 +117,18 @@ pub fn run(connection: &ConnectionArgs, args: &InjectCheckArgs) -> Exit {
             View::Inject(InjectView { workloads: rows, probes: args.probe.asks().then(|| probes(world)) })
         },
         refuse: &|world| {
+            // Nothing that is as expected is nothing that was looked at.
+            if args.expect.is_some()
+                && planned.is_none()
+                && filter.target.is_none()
+                && !world.workloads.iter().any(|workload| asked(&filter, workload))
+            {
+                return Some(ErrorDocument {
+                    kind: "workload".to_owned(),
+                    message: "there is no such workload, so that --expect cannot be judged".to_owned(),
+                    hints: vec!["which workloads are there?".to_owned(), "   kubectl asm inject-check -A".to_owned()],
+                });
+            }
             let (_, name) = filter.target.as_ref().filter(|_| planned.is_none())?;
             let found = world.workloads.iter().any(|workload| asked(&filter, workload));
             (!found).then(|| ErrorDocument {

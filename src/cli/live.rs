@@ -104,7 +104,7 @@ pub(super) fn read_and_then(
                 ended = also(&cluster, &mut gathered, left) => Some(ended),
                 _ = tokio::signal::ctrl_c() => None,
             };
-            gathered.snapshot.interrupted = ended.transpose()?.is_none();
+            gathered.snapshot.interrupted |= ended.transpose()?.is_none();
         }
         if !gathered.snapshot.interrupted {
             last(&cluster, &mut gathered).await?;

@@ -188,7 +188,25 @@ fn filter(args: &ProxyStatusArgs) -> Result<Filter, String> {
     })
 }
 
+/// That nothing is wrong with the proxies of a revision that is not here, and never was, would be no answer.
+fn no_revision(world: &World<'_>, revision: &str) -> Option<ErrorDocument> {
+    let is_here = world.revisions.iter().any(|installed| installed.name == revision)
+        || world.sync.rows.iter().any(|row| row.revision.as_deref() == Some(revision));
+    if is_here || world.is_installed() != Some(true) {
+        return None;
+    }
+    let installed: Vec<&str> = world.revisions.iter().map(|revision| revision.name.as_str()).collect();
+    Some(ErrorDocument {
+        kind: "revision".to_owned(),
+        message: format!("revision {} is not installed, and no proxy has it", printable(revision)),
+        hints: vec![format!("installed: {}", installed.join(", "))],
+    })
+}
+
 fn refuse(world: &World<'_>, filter: &Filter) -> Option<ErrorDocument> {
+    if let (Some(revision), None) = (&filter.revision, &filter.target) {
+        return no_revision(world, revision);
+    }
     let target = filter.target.as_ref()?;
     if world.sync.rows.iter().any(|row| filter.asks(world, row)) {
         return None;

@@ -257,10 +257,14 @@ pub fn select(
     let named = |list: &[String], check: &Check| {
         list.iter().any(|word| check.code.eq_ignore_ascii_case(word) || check.area.prefix().eq_ignore_ascii_case(word))
     };
-    Ok(checks::all()
+    let selected: Vec<&'static Check> = checks::all()
         .filter(|check| if only.is_empty() { usual(check) } else { named(only, check) })
         .filter(|check| !named(skip, check))
-        .collect())
+        .collect();
+    if selected.is_empty() && !only.is_empty() {
+        return Err(usage("--skip leaves none of the checks that --only names"));
+    }
+    Ok(selected)
 }
 
 /// Reads a bundle. It has no context whose namespace could be meant, so without -n it is looked at as a whole.

@@ -1,11 +1,13 @@
-//! Programs of others: found on the PATH, started without a shell, and given neither much time nor much room.
+//! Programs of others: started without a shell, and given neither much time nor much room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+
+use crate::process::Group;
 
 /// Most that is read of what a program prints.
 const CAP: u64 = 4 << 20;
@@ -35,25 +37,22 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// The file that a name stands for. Windows adds endings.
-pub fn find(name: &str) -> Option<PathBuf> {
-    let endings: &[&str] = if cfg!(windows) { &[".exe", ".cmd", ".bat"] } else { &[""] };
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        // An empty entry means the current folder: nothing is started from there by accident.
-        .filter(|folder| folder.is_absolute())
-        .flat_map(|folder| endings.iter().map(move |ending| folder.join(format!("{name}{ending}"))))
-        .find(|file| file.is_file())
-}
-
 /// Runs a program to its end and returns what it printed on stdout.
 ///
 /// # Errors
 /// When it does not start, does not end in time, ends with an error or prints too much.
 pub async fn output(program: &Path, args: &[&str], limit: Duration) -> Result<Vec<u8>, Trouble> {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .args(args)
+        // az would otherwise report the look at its version to its makers.
+        .env("AZURE_CORE_COLLECT_TELEMETRY", "false")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let work = async {
-        let mut child = command.spawn().map_err(|_| Trouble::NotStarted)?;
+        let mut group = Group::start(&mut command).map_err(|_| Trouble::NotStarted)?;
+        let child = &mut group.0;
         let mut said = Vec::new();
         if let Some(stdout) = child.stdout.take() {
             // What cannot be read is not there; the code tells the rest.

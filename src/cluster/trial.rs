@@ -185,6 +185,14 @@ impl Cluster {
     }
 
     async fn post_pod(&self, namespace: &str, body: &Value, query: &str) -> Result<Answer, Fault> {
+        self.post(namespace, body, query, false).await
+    }
+
+    async fn post_again(&self, namespace: &str, body: &Value, query: &str) -> Result<Answer, Fault> {
+        self.post(namespace, body, query, true).await
+    }
+
+    async fn post(&self, namespace: &str, body: &Value, query: &str, is_again: bool) -> Result<Answer, Fault> {
         let need = need("create", namespace);
         let path = format!("{}{query}", request::collection_path(&PODS, Some(namespace)));
         let call = request::Call::post(path, body.to_string(), &need);
@@ -193,13 +201,18 @@ impl Cluster {
             return serde_json::from_slice(&answer).map(Answer::Made).map_err(|_| malformed());
         }
         match refusal(status, &answer) {
-            Some(refusal) => Ok(Answer::Refused(refusal)),
-            None => Err(super::fault::from_status(status, &answer, Some(&need), &self.shared.info)),
+            Refused::ThePod(refusal) => Ok(Answer::Refused(refusal)),
+            Refused::JustNow if !is_again => Box::pin(self.post_again(namespace, body, query)).await,
+            Refused::JustNow | Refused::Nothing => {
+                Err(super::fault::from_status(status, &answer, Some(&need), &self.shared.info))
+            }
         }
     }
 }
 
-fn need(verb: &str, namespace: &str) -> Need {
+/// A right that pods are asked for with.
+#[must_use]
+pub fn need(verb: &str, namespace: &str) -> Need {
     Need { verb: verb.to_owned(), resource: "pods".to_owned(), namespace: Some(namespace.to_owned()) }
 }
 
@@ -207,9 +220,20 @@ fn malformed() -> Fault {
     Fault::new(FaultKind::Malformed, "the API server's answer is not the pod that was sent")
 }
 
-/// An answer about the pod itself. Whether the user may ask, whether the server is well and whether anything in between
-/// answers is not about the pod.
-fn refusal(status: StatusCode, body: &[u8]) -> Option<Refusal> {
+/// What an answer that is no pod is about.
+#[derive(Debug, PartialEq)]
+enum Refused {
+    /// The pod itself: it was not made.
+    ThePod(Refusal),
+    /// Another request came first; the same one may work now. Quotas are counted that way
+    /// (`staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go` in kubernetes/kubernetes).
+    JustNow,
+    /// Whether the user may ask, whether the server is well and whether anything in between answers: nothing about the
+    /// pod, which may even have been made.
+    Nothing,
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Refused {
     #[derive(Deserialize)]
     struct Status {
         kind: String,
@@ -222,15 +246,24 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<Refusal> {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
     ) {
-        return None;
+        return Refused::Nothing;
     }
-    let said: Status = serde_json::from_slice(body).ok().filter(|said: &Status| said.kind == "Status")?;
+    let said: Option<Status> = serde_json::from_slice(body).ok();
+    let Some(said) = said.filter(|said| said.kind == "Status") else { return Refused::Nothing };
     // RBAC, and Azure in its place, answer before admission; their words are those of `k8s.io/apiserver`
     // (`pkg/endpoints/handlers/responsewriters/errors.go`).
     if status == StatusCode::FORBIDDEN && said.message.contains("cannot create resource \"pods\"") {
-        return None;
+        return Refused::Nothing;
     }
-    Some(Refusal { code: status.as_u16(), message: super::fault::clean(&said.message, 2000) })
+    // A server that has trouble of its own, such as with its store, may have done what it was asked.
+    const OF_ADMISSION: [&str; 3] = ["failed calling webhook", "failed to call webhook", "denied the request"];
+    if status.is_server_error() && !OF_ADMISSION.iter().any(|words| said.message.contains(words)) {
+        return Refused::Nothing;
+    }
+    if status == StatusCode::CONFLICT && said.message.contains("the object has been modified") {
+        return Refused::JustNow;
+    }
+    Refused::ThePod(Refusal { code: status.as_u16(), message: super::fault::clean(&said.message, 2000) })
 }
 
 /// What is put into a snapshot about a pod that was sent.
@@ -273,7 +306,10 @@ mod tests {
     fn a_refusal_is_about_the_pod_and_not_about_who_asks() {
         let said = |code: u16, message: &str| {
             let body = json!({"kind": "Status", "message": message, "code": code}).to_string();
-            refusal(StatusCode::from_u16(code).unwrap(), body.as_bytes()).map(|refusal| refusal.code)
+            match refusal(StatusCode::from_u16(code).unwrap(), body.as_bytes()) {
+                Refused::ThePod(refusal) => Some(refusal.code),
+                Refused::JustNow | Refused::Nothing => None,
+            }
         };
         assert_eq!(said(403, "pods \"x\" is forbidden: exceeded quota: q"), Some(403));
         assert_eq!(said(500, "Internal error occurred: failed calling webhook \"a\""), Some(500));
@@ -283,6 +319,10 @@ mod tests {
             "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"shop\"";
         assert_eq!(said(403, rbac), None);
         assert_eq!(said(503, "apiserver not ready"), None);
-        assert_eq!(refusal(StatusCode::FORBIDDEN, b"<html>"), None);
+        assert_eq!(said(500, "etcdserver: request timed out"), None);
+        let quota = r#"{"kind": "Status", "message": "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified; please apply your changes to the latest version and try again"}"#;
+        assert_eq!(refusal(StatusCode::CONFLICT, quota.as_bytes()), Refused::JustNow);
+        assert_eq!(said(409, "pods \"x\" already exists"), Some(409));
+        assert_eq!(refusal(StatusCode::FORBIDDEN, b"<html>"), Refused::Nothing);
     }
 }

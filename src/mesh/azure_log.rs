@@ -248,33 +248,48 @@ fn error(line: &str) -> Option<(&str, &str)> {
 
 /// A message without words that could be tokens or keys, and not longer than a person reads.
 fn without_secrets(message: &str) -> String {
+    const LEFT_OUT: &str = "(left out)";
+    // What a log of a proxy must not show, a log of az must not either: queries of addresses, users in them, headers.
+    let message = super::log::secrets::without(message);
     let mut out = String::new();
     let mut hidden = false;
     for word in message.split_whitespace() {
-        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        let is_secret = hidden
-            || bare.starts_with("eyJ")
-            || bare.len() >= 40 && !bare.contains('/') && bare.bytes().any(|b| b.is_ascii_digit());
-        hidden = ["bearer", "authorization", "token", "password", "secret", "key"].iter().any(|name| {
-            bare.eq_ignore_ascii_case(name) && word.ends_with([':', '=']) || bare.eq_ignore_ascii_case("bearer")
-        });
-        let with_value = word.split_once('=').filter(|(name, _)| {
-            let name = name.to_ascii_lowercase();
-            ["token", "secret", "password", "sig", "key"].iter().any(|part| name.ends_with(part))
-        });
         if !out.is_empty() {
             out.push(' ');
         }
-        match with_value {
-            _ if is_secret => out.push_str("(left out)"),
-            Some((name, _)) => out.push_str(&format!("{name}=(left out)")),
-            None => out.push_str(word),
+        let (mut rest, mut is_first) = (word, true);
+        // Values stand in lists, too: of connection strings, of queries, of JSON.
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| "&;,".contains(c)).map_or(rest.len(), |at| at + 1);
+            let (part, further) = rest.split_at(end);
+            rest = further;
+            let bare = part.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let is_secret = std::mem::take(&mut hidden) && is_first
+                || bare.starts_with("eyJ")
+                || bare.len() >= 40 && !bare.contains('/') && bare.bytes().any(|b| b.is_ascii_digit());
+            is_first = false;
+            let named = part.find(['=', ':']).filter(|at| is_secret_name(&part[..*at]));
+            hidden = bare.eq_ignore_ascii_case("bearer")
+                || named.is_some_and(|at| part[at + 1..].trim_matches(|c: char| "\"'\\".contains(c)).is_empty());
+            match named {
+                _ if is_secret => out.push_str(LEFT_OUT),
+                Some(at) if !hidden => out.push_str(&format!("{}{LEFT_OUT}", &part[..=at])),
+                _ => out.push_str(part),
+            }
         }
     }
     match out.char_indices().nth(MESSAGE_CAP) {
         Some((end, _)) => format!("{}…", &out[..end]),
         None => out,
     }
+}
+
+/// Whether what follows this name is a secret.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_ascii_lowercase();
+    ["authorization", "token", "password", "passwd", "pwd", "secret", "sig", "signature", "key", "credential"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -340,6 +355,24 @@ ERROR: (BadRequest) Requested change in revisions is not allowed. Reason: Revisi
         let codes: Vec<_> = decoded.unknown.iter().map(|one| one.code.as_str()).collect();
         assert_eq!(codes, ["SomethingNew", "OtherThing"]);
         assert!(decoded.unknown[0].message.ends_with("It broke."), "{shown}");
+    }
+
+    #[test]
+    fn nothing_that_is_called_a_secret_comes_out() {
+        for (text, kept) in [
+            ("see https://acc.blob.core.windows.net/x?sv=2024&sig=S3CR3T now", "now"),
+            ("with AccountName=a;AccountKey=S3CR3T/KEY+x==;EndpointSuffix=core", "EndpointSuffix"),
+            ("clientSecret: 'S3CR3T' is wrong", "is wrong"),
+            ("{\"adminPassword\":\"S3CR3T\",\"location\":\"westeurope\"}", "westeurope"),
+            ("Authorization: S3CR3T", "Authorization"),
+        ] {
+            let shown = without_secrets(text);
+            assert!(!shown.contains("S3CR3T") && shown.contains(kept), "{text}: {shown}");
+        }
+        assert_eq!(
+            without_secrets("Revision: asm-1-28 of region westeurope, plan x"),
+            "Revision: asm-1-28 of region westeurope, plan x"
+        );
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn redirection_row(cluster: &ManagedCluster, snapshot: &Snapshot, revisions: &[R
 #[must_use]
 pub fn needed_az(cluster: &ManagedCluster) -> (&'static str, &'static str) {
     let components = &cluster.service_mesh_profile.istio.components;
-    if !components.proxy_redirection_mechanism.is_empty() {
+    if components.proxy_redirection_mechanism == "CNIChaining" {
         ("2.86.0", "Istio's CNI plugin")
     } else if components.egress_gateways.iter().any(|gateway| gateway.enabled) {
         ("2.80.0", "egress gateways")

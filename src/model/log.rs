@@ -37,6 +37,8 @@ pub struct ContainerLog {
     pub last: Option<Timestamp>,
     /// What a proxy said last about being ready.
     pub readiness: Option<LogReadiness>,
+    /// When a proxy last got what it had failed to get before.
+    pub recovered: LogRecovered,
     /// Lines of an access log.
     pub requests: u64,
     /// Those among them that Envoy itself answered, or ended, because something was wrong.
@@ -79,6 +81,8 @@ pub enum LogPart {
     Gateway,
     /// That of an init container that sets up or checks the redirection of traffic.
     Init,
+    /// That of a container that is none of Istio's.
+    Other,
     /// A file that may hold any of them.
     #[default]
     #[serde(other)]
@@ -94,6 +98,7 @@ impl LogPart {
             Self::Proxy => "proxy",
             Self::Gateway => "gateway",
             Self::Init => "init",
+            Self::Other => "other",
             Self::Any => "any",
         }
     }
@@ -123,6 +128,18 @@ pub struct LogReadiness {
     pub at: Option<Timestamp>,
     /// Since when it has said the same.
     pub since: Option<Timestamp>,
+}
+
+/// When a proxy last said that something went well that can fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogRecovered {
+    /// It connected to istiod.
+    pub connected: Option<Timestamp>,
+    /// It got a certificate.
+    pub certified: Option<Timestamp>,
+    /// It had a root certificate to give to Envoy.
+    pub rooted: Option<Timestamp>,
 }
 
 /// A known message, however often it came.

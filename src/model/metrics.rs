@@ -156,7 +156,8 @@ impl Reader {
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
             rest = after;
-            if std::mem::take(&mut self.skipping) {
+            // Too long is too long, in however many pieces it came.
+            if std::mem::take(&mut self.skipping) || self.open.len() + line.len() > LINE {
                 self.open.clear();
             } else if self.open.is_empty() {
                 self.line(line);

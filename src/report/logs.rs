@@ -5,6 +5,7 @@ use super::style::{Style, wrap, wrap_after};
 use super::table::table;
 use super::text::plural;
 use crate::engine::Severity;
+use crate::model::log::LogPart;
 use crate::model::quoted::printable;
 
 /// How Kubernetes names an end for want of memory.
@@ -64,6 +65,8 @@ pub fn render(view: &LogsView, style: Style, wide: bool) -> String {
     let bad = |message: &&MessageView| message.severity > Severity::Info;
     if view.lines == 0 {
         out.push_str("There was no line to read.\n");
+    } else if view.logs.iter().all(|log| log.part == LogPart::Other.word()) {
+        out.push_str("The container is none of Istio's, so its lines are not compared with known messages.\n");
     } else if !view.messages.iter().any(|message| bad(&message)) && ends(view).next().is_none() {
         out.push_str("None of the lines is a known message of trouble.\n");
     }

@@ -31,7 +31,7 @@ pub struct LogView {
     pub pod: String,
     /// Container.
     pub container: String,
-    /// `istiod`, `proxy`, `gateway`, `init`, or `any` for a file.
+    /// `istiod`, `proxy`, `gateway`, `init`, `other` for a container that is none of Istio's, or `any` for a file.
     pub part: String,
     /// How the container ended, where this is the log from before its last restart.
     pub previous: Option<PreviousView>,

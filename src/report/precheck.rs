@@ -129,6 +129,7 @@ fn cell(one: &CommandView) -> String {
     };
     match one.can.as_str() {
         "yes" => "yes".to_owned(),
+        "unknown" => "not known".to_owned(),
         "part" => format!("in part: {lacks}"),
         _ => format!("no: {lacks}"),
     }

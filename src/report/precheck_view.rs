@@ -69,7 +69,7 @@ pub struct CommandView {
     pub command: String,
     /// Namespaces it would be limited to; none for the whole cluster.
     pub namespaces: Option<Vec<String>>,
-    /// `yes`, `part` or `no`.
+    /// `yes`, `part`, `no`, or `unknown` where the API server did not say.
     pub can: String,
     /// Rights that are missing.
     pub missing: Vec<Need>,

@@ -116,6 +116,19 @@ async fn the_profile_is_compared_with_the_cluster_and_commands_have_names() {
 }
 
 #[tokio::test]
+async fn another_cluster_is_not_compared_with_this_one() {
+    let server = serve(healthy()).await;
+    let place = with_az(Place::at(&server));
+    let mut show = answer("AzureCluster");
+    show["nodeResourceGroup"] = "MC_rg_other_westeurope".into();
+    show["serviceMeshProfile"]["istio"]["revisions"] = serde_json::json!(["asm-1-27"]);
+    place.file("bin/show.json", show.to_string().as_bytes());
+    let ran = place.run(&["azure", "-g", "rg", "-c", "other", "-o", "json"]).await;
+    assert_eq!((ran.code, ran.codes()), (3, Vec::new()), "{ran:?}");
+    assert!(azure_gap(&ran).contains("not the one that this kubeconfig's context leads to"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn each_complaint_of_az_is_one_line_and_the_rest_goes_on() {
     let server = serve(healthy()).await;
     for (complaint, words) in [

@@ -361,6 +361,32 @@ async fn saved_logs_are_told_apart_by_their_prefixes() {
 }
 
 #[tokio::test]
+async fn lines_of_other_containers_are_shown_and_not_taken_for_istios() {
+    let text = "panic: runtime error: index out of range [1] with length 1";
+    let mut both = pod("shop", "web-1", "istio-proxy", runs());
+    both["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "app", "image": "app:1"}));
+    let server = serve(vec![both], move |_, asked, _| {
+        assert_eq!(asked.query("container"), Some("app"));
+        ok(format!(
+            "2026-08-15T09:00:01.5Z {text}\n2026-08-15T09:00:02.5Z warn\tEnvoy may have been out of memory killed\n"
+        ))
+    })
+    .await;
+    let place = Place::at(&server);
+    let ran = place.run(&["logs", "proxy", "web-1", "-n", "shop", "-c", "app"]).await;
+    assert!(ran.code == 0 && ran.stdout.starts_with(&format!("  {text}\n")), "{ran:?}");
+    assert!(ran.stdout.contains("The container is none of Istio's"), "{ran:?}");
+    assert!(!ran.stdout.contains("all well") && !ran.stdout.contains("None of the lines"), "{ran:?}");
+    let file = place.file("app.log", format!("{text}\nValidation failed: name is required\n").as_bytes());
+    let saved =
+        place.file("all.log", format!("[pod/web-1/app] {text}\n[pod/web-1/app] warn\t{NOT_READY}\n").as_bytes());
+    for args in [&["--file", file.to_str().unwrap()][..], &["proxy", "--file", saved.to_str().unwrap()]] {
+        let ran = place.run(&[&["logs"], args, &["-o", "json"]].concat()).await;
+        assert_eq!((ran.code, view(&ran)["messages"].as_array().unwrap().len()), (0, 0), "{ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_without_any_log_of_the_mesh_is_refused_and_not_called_good() {
     let place = Place::new("{server: 'http://127.0.0.1:1'}", "{token: t}");
     place.file("az.log", b"ERROR: (BadRequest) Revision asm-1-17 is not supported.\nCode: BadRequest\n");
@@ -509,4 +535,33 @@ async fn a_bundle_gives_the_summary_that_the_cluster_gave_and_no_secrets() {
         with["outcomes"].as_array().unwrap().iter().all(|outcome| outcome["code"] != "CP10"),
         "status reads no logs"
     );
+}
+
+#[tokio::test]
+async fn the_largest_numbers_of_a_bundle_are_added_up_without_breaking() {
+    let place = Place::new("{server: 'http://127.0.0.1:1'}", "{token: t}");
+    let log = |name: &str| {
+        let group = |id: &str| json!({"id": id, "count": u64::MAX, "example": "x"});
+        json!({"metadata": {"namespace": "shop", "name": name}, "container": "istio-proxy", "part": "proxy",
+            "workload": {"kind": "Deployment", "name": "web"}, "lines": u64::MAX, "cut": u64::MAX, "requests": u64::MAX,
+            "failedRequests": u64::MAX, "groups": [group("proxy-rejects"), group("access-flag-UH"), group("proxy-connect")]})
+    };
+    let lines = [log("web-1"), log("web-2")].map(|log| format!("{log}\n")).concat();
+    let manifest = br#"{"format":1,"sections":{"logs":{"state":"collected","items":2}}}"#;
+    let folder = place.dir.path().join("hostile");
+    std::fs::create_dir_all(folder.join("sources")).unwrap();
+    std::fs::write(folder.join("manifest.json"), manifest).unwrap();
+    std::fs::write(folder.join("sources/logs.jsonl"), lines).unwrap();
+    let from = folder.to_str().unwrap();
+    for args in [&["-o", "json"][..], &[], &["-o", "short"]] {
+        let ran = place.run(&[&["logs", "proxy", "--from", from], args].concat()).await;
+        assert_eq!(ran.code, 0, "warnings: {ran:?}");
+        if args.contains(&"json") {
+            assert_eq!(view(&ran)["lines"], u64::MAX);
+            assert_eq!(view(&ran)["failedRequests"], u64::MAX);
+            assert_eq!(view(&ran)["messages"][0]["count"], u64::MAX);
+            let codes: Vec<_> = ran.json()["findings"].as_array().unwrap().iter().map(|f| f["code"].clone()).collect();
+            assert_eq!(codes, ["PRX20", "PRX21"]);
+        }
+    }
 }

@@ -176,7 +176,7 @@ async fn ways_of_calling_that_make_no_sense_are_refused_before_anything_is_sent(
     for (args, words) in [
         (&["inject-check", "--probe", "--create"][..], "--yes"),
         (&["inject-check", "deploy/web", "--probe", "--create", "--yes"], "traffic"),
-        (&["inject-check", "--create"], "add --yes"),
+        (&["inject-check", "--create"], "--yes"),
         (&["inject-check", "--yes"], "--create"),
     ] {
         let ran = place.run(args).await;

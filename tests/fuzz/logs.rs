@@ -32,6 +32,7 @@ pub fn log() -> Target {
         "{\"response_code\":503,\"response_flags\":\"UH\",\"upstream_cluster\":\"outbound|80||a\"}\n",
         "[pod/a-1/discovery] 2026-07-15T12:00:00Z 2026-07-15T12:00:00.1Z\twarn\tads\tADS:LDS: ACK ERROR a.b-1 Internal:x\n",
         "a-1 istio-proxy Authorization: Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln cookie: a=b\n-----BEGIN X-----\n",
+        "{\"msg\":\"to https://u:p@h/x?a=b {\\\"token\\\":\\\"a\\\\\\\"b\\\"}\",\"x-api-key\" : \"S\",\"sig\":\"\"}\nsig=a;pwd=b&sig=c,AccountKey=d\n",
     ];
     target(seeds.map(|seed| seed.as_bytes().to_vec()).into(), move |input| {
         let all = lines(input, &mut |length| length);

@@ -82,7 +82,7 @@ pub(super) fn read(from: &str, connection: &ConnectionArgs, args: &LogsArgs) -> 
         for (index, log) in logs.iter().enumerate() {
             let lines = args.lines().map_or(usize::MAX, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
             for text in log.tail.iter().skip(log.tail.len().saturating_sub(lines)) {
-                merge.push(index, sent(text).time, 0, text);
+                merge.push(index, sent(text).time, 0, text.len(), text);
             }
             merge.close(index);
         }

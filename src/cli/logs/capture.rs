@@ -14,7 +14,7 @@ use crate::mesh::proxy::{self, ProxyKind};
 use crate::mesh::proxy_state;
 use crate::model::Pod;
 use crate::model::log::LogPart;
-use crate::snapshot::{Fault, Snapshot};
+use crate::snapshot::{Fault, FaultKind, Snapshot};
 use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
 
 /// Last lines of each log that are looked at.
@@ -24,6 +24,16 @@ const KEEP: Keep = Keep { lines: 500, bytes: 128 << 10 };
 /// Logs in a bundle: with as much of each that is 6 MiB.
 const MOST: usize = 48;
 
+/// What is kept.
+pub(in crate::cli) struct Recorded {
+    /// Lines of the section.
+    pub lines: Vec<Vec<u8>>,
+    /// What could not be read.
+    pub faults: Vec<Fault>,
+    /// Whether the user ended it before all was read.
+    pub interrupted: bool,
+}
+
 /// Reads what is worth keeping; the lines of the section, and what could not be read. `named` are namespaces and names of
 /// pods whose proxies were asked for.
 pub(in crate::cli) async fn record(
@@ -31,7 +41,7 @@ pub(in crate::cli) async fn record(
     snapshot: &Snapshot,
     named: &[(String, String)],
     left: Duration,
-) -> (Vec<Vec<u8>>, Vec<Fault>) {
+) -> Recorded {
     let now = snapshot.origin.captured_at.or_else(|| cluster.server_date()).unwrap_or_else(Timestamp::now);
     let mut targets = targets(snapshot, named, now);
     if targets.len() > MOST {
@@ -44,7 +54,11 @@ pub(in crate::cli) async fn record(
     // That a log could not be read is the answer to whoever asks for it.
     let all = outcome.logs.iter().chain(&outcome.failed);
     let lines = all.filter_map(|log| serde_json::to_vec(log).ok()).collect();
-    (lines, outcome.faults)
+    let mut faults = outcome.faults;
+    if outcome.interrupted {
+        faults.push(Fault::new(FaultKind::Truncated, "logs were not read to their end: the run was interrupted"));
+    }
+    Recorded { lines, faults, interrupted: outcome.interrupted }
 }
 
 /// What was named first, then the control plane, gateways, and what does not work.

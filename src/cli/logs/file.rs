@@ -7,10 +7,9 @@ use std::path::Path;
 
 use super::{LogsArgs, Read, snapshot_of};
 use crate::cli::ui::ProgressLine;
-use crate::mesh::log::choose::{INIT_CONTAINERS, ISTIOD_CONTAINER};
+use crate::mesh::log::choose::part_of;
 use crate::mesh::log::line::{is_of_the_mesh, saved};
 use crate::mesh::log::{Digest, Keep, Splitter};
-use crate::mesh::proxy::PROXY_CONTAINER;
 use crate::model::log::{ContainerLog, LogPart, LogPod};
 use crate::model::quoted::printable;
 use crate::report::ErrorDocument;
@@ -41,7 +40,7 @@ impl Logs {
             let log = ContainerLog {
                 metadata: LogPod { namespace: String::new(), name: printable(pod) },
                 container: printable(container),
-                part: part.unwrap_or_else(|| part_of(container)),
+                part: part_in(container, part),
                 ..ContainerLog::default()
             };
             Digest::new(log, Keep::default())
@@ -55,12 +54,14 @@ impl Logs {
     }
 }
 
-fn part_of(container: &str) -> LogPart {
+/// A container that is none of Istio's stays that, whatever the file is said to be.
+fn part_in(container: &str, part: Option<LogPart>) -> LogPart {
     match container {
-        ISTIOD_CONTAINER => LogPart::Istiod,
-        PROXY_CONTAINER => LogPart::Proxy,
-        name if INIT_CONTAINERS.contains(&name) => LogPart::Init,
-        _ => LogPart::Any,
+        "" => part.unwrap_or_default(),
+        name => match part_of(name) {
+            LogPart::Other => LogPart::Other,
+            own => part.unwrap_or(own),
+        },
     }
 }
 

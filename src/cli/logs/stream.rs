@@ -20,9 +20,11 @@ use crate::model::{ContainerStatus, Pod};
 use crate::snapshot::{Fault, FaultKind};
 
 /// Pieces of a log that wait to be taken.
-const WAITING: usize = 16;
+const WAITING: usize = 4;
 /// Lines of a log that wait for older ones of the others.
 const AHEAD: usize = 4096;
+/// Bytes of them: of the longest lines, those of all logs together would be gigabytes.
+const AHEAD_BYTES: usize = 1 << 20;
 /// How long a line that is followed waits for older ones, in milliseconds.
 const HOLD: u64 = 250;
 /// How often is looked whether lines have waited long enough.
@@ -159,7 +161,7 @@ pub(super) async fn read(
             }
             Event::Said(index, Said::Lines(batch)) => {
                 for one in batch {
-                    merge.push(index, one.time, millis(start), one);
+                    merge.push(index, one.time, millis(start), one.text.len(), one);
                 }
             }
             Event::Said(_, Said::Note(text)) => ui::message(&text),
@@ -235,7 +237,7 @@ fn give(
 async fn next(receivers: &mut [Option<Receiver<Said>>], merge: &Merge<One>) -> (usize, Said) {
     std::future::poll_fn(|context| {
         for (index, receiver) in receivers.iter_mut().enumerate() {
-            let Some(open) = receiver.as_mut().filter(|_| !merge.is_ahead(index, AHEAD)) else { continue };
+            let Some(open) = receiver.as_mut().filter(|_| !merge.is_ahead(index, AHEAD, AHEAD_BYTES)) else { continue };
             match open.poll_recv(context) {
                 Poll::Ready(Some(said)) => return Poll::Ready((index, said)),
                 // A reader that is gone without a word has broken.

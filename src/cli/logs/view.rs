@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::engine::Severity;
 use crate::mesh::log::known::rank;
 use crate::mesh::log::line::sent;
-use crate::mesh::log::{cut, known, weight};
+use crate::mesh::log::{cut, is_over, known, weight};
 use crate::model::log::{ContainerLog, LogEnd, LogGroup};
 use crate::report::logs::OOM_KILLED;
 use crate::report::logs_view::{EnvoyView, LogView, LogsView, MessageView, PreviousView};
@@ -21,12 +21,17 @@ const LAST_LINE: usize = 400;
 /// The view of some logs.
 pub(super) fn view(logs: &[ContainerLog]) -> LogsView {
     LogsView {
-        lines: logs.iter().map(|log| log.lines).sum(),
-        requests: logs.iter().map(|log| log.requests).sum(),
-        failed_requests: logs.iter().map(|log| log.failed_requests).sum(),
+        lines: total(logs, |log| log.lines),
+        requests: total(logs, |log| log.requests),
+        failed_requests: total(logs, |log| log.failed_requests),
         logs: logs.iter().map(log_view).collect(),
         messages: messages(logs),
     }
+}
+
+/// A bundle can hold any numbers.
+fn total(logs: &[ContainerLog], of: impl Fn(&ContainerLog) -> u64) -> u64 {
+    logs.iter().map(of).fold(0, u64::saturating_add)
 }
 
 fn text(time: Option<Timestamp>) -> Option<String> {
@@ -83,14 +88,15 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
     for log in logs {
         for group in &log.groups {
             // A newer version of this tool may have written a bundle with messages that this one does not know.
-            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.as_str(), ""), |known| {
-                (weight(known, group, log), known.meaning, known.code)
+            let (severity, meaning, code) = known(&group.id).map_or((Severity::Info, group.id.clone(), ""), |known| {
+                let over = if is_over(known, group, log) { "over: " } else { "" };
+                (weight(known, group, log), format!("{over}{}", known.meaning), known.code)
             });
             let (view, first, last, pods) = all.entry(group.id.as_str()).or_insert_with(|| {
                 let view = MessageView {
                     id: group.id.clone(),
                     severity,
-                    meaning: meaning.to_owned(),
+                    meaning: meaning.clone(),
                     code: (!code.is_empty()).then(|| code.to_owned()),
                     count: 0,
                     first: None,
@@ -101,8 +107,11 @@ fn messages(logs: &[ContainerLog]) -> Vec<MessageView> {
                 };
                 (view, None, None, BTreeSet::new())
             });
-            view.severity = view.severity.max(severity);
-            view.count += group.count;
+            if severity > view.severity {
+                // It is over in one log only.
+                (view.severity, view.meaning) = (severity, meaning);
+            }
+            view.count = view.count.saturating_add(group.count);
             *first = [*first, group.first].into_iter().flatten().min();
             if group.last >= *last {
                 *last = group.last;

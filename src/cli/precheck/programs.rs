@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::tools::{self, Trouble};
+use crate::process;
 
 /// az starts an interpreter and reads its extensions first.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ pub async fn look(left: Duration) -> Vec<Vec<u8>> {
 
 async fn one(known: &Known, limit: Duration) -> Value {
     let mut line = json!({"metadata": {"name": known.name}});
-    let Some(path) = tools::find(known.name) else { return line };
+    let Some(path) = process::find(known.name) else { return line };
     line["path"] = path.display().to_string().into();
     match tools::output(&path, known.args, limit).await {
         Ok(said) => match understood(known, &said) {

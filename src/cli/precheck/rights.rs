@@ -111,26 +111,28 @@ pub async fn ask(cluster: &Cluster, rows: &[Row]) -> (Vec<Vec<u8>>, Vec<Fault>) 
     (lines, faults)
 }
 
-/// The view of each row, from what the API server said.
+/// The view of each row, from what the API server said. A right that it said nothing about is none that is there.
 pub fn of_cluster(rows: &[Row], grants: &[Grant]) -> Vec<CommandView> {
     let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let denied: BTreeSet<Question> = grants
+    let known: BTreeMap<Question, bool> = grants
         .iter()
-        .filter(|grant| !grant.allowed)
         .map(|grant| {
             let namespace = optional(&grant.metadata.namespace);
             let need = Need { verb: grant.verb.clone(), resource: grant.resource.clone(), namespace };
-            (need, optional(&grant.metadata.name))
+            ((need, optional(&grant.metadata.name)), grant.allowed)
         })
         .collect();
     rows.iter()
         .map(|row| {
             let asked: BTreeSet<Question> =
                 row.rights.iter().filter_map(|right| Some((need(right)?, right.name.clone()))).collect();
-            let missing: BTreeSet<Need> =
-                asked.iter().filter(|question| denied.contains(*question)).map(|(need, _)| need.clone()).collect();
-            let lacking = asked.iter().filter(|question| denied.contains(*question)).count();
-            view(row, verdict(lacking, asked.len()), missing.into_iter().collect(), Vec::new())
+            let denied: Vec<&Question> = asked.iter().filter(|asked| known.get(*asked) == Some(&false)).collect();
+            let missing: BTreeSet<Need> = denied.iter().map(|(need, _)| need.clone()).collect();
+            let can = match asked.iter().any(|asked| !known.contains_key(asked)) {
+                true => "unknown",
+                false => verdict(denied.len(), asked.len()),
+            };
+            view(row, can, missing.into_iter().collect(), Vec::new())
         })
         .collect()
 }
@@ -189,5 +191,32 @@ fn view(row: &Row, can: &str, missing: Vec<Need>, unread: Vec<String>) -> Comman
         missing,
         unread,
         flag: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // reason: a failed assumption should fail the test loudly
+
+    use super::*;
+
+    #[test]
+    fn a_right_that_nothing_is_said_about_is_not_there() {
+        let scope = Scope { namespaces: Some(vec!["shop".to_owned()]) };
+        let rights = rbac::of_command(For::Logs, false, &scope, &[], &[]).unwrap();
+        let row = Row { command: "logs".to_owned(), of: For::Logs, probe: false, scope, rights };
+        let grant = |right: &Right, allowed: bool| {
+            let need = need(right).unwrap();
+            let metadata = json!({"namespace": need.namespace, "name": right.name});
+            let line = json!({"metadata": metadata, "verb": need.verb, "resource": need.resource, "allowed": allowed});
+            serde_json::from_value::<Grant>(line).unwrap()
+        };
+        let can = |grants: &[Grant]| of_cluster(std::slice::from_ref(&row), grants)[0].can.clone();
+        let all: Vec<Grant> = row.rights.iter().map(|right| grant(right, true)).collect();
+        assert_eq!(can(&all), "yes");
+        assert_eq!(can(&all[1..]), "unknown");
+        assert_eq!(can(&[]), "unknown");
+        let none: Vec<Grant> = row.rights.iter().map(|right| grant(right, false)).collect();
+        assert_eq!(can(&none), "no");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{CONCURRENCY, Learnt, ProbeArgs, text};
 use crate::cli::ui;
 use crate::cluster::Cluster;
-use crate::cluster::trial::{Answer, TestPod, record};
+use crate::cluster::trial::{Answer, TestPod, need, record};
 use crate::mesh::denial::{Denial, denial};
 use crate::mesh::trial::{Standing, standing};
 use crate::model::trial::Life;
@@ -20,8 +20,10 @@ use crate::snapshot::{Fault, FaultKind};
 const PAUSE: Duration = Duration::from_millis(500);
 /// What stands in a pod's way may go away by itself, such as a node that is about to come.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For deleting test pods, when the run's own time is over.
+/// For deleting a test pod, also when the run's own time is over.
 const CLEANUP: Duration = Duration::from_secs(30);
+/// For deleted pods to vanish.
+const GONE: Duration = Duration::from_secs(10);
 
 /// Why pods cannot be created in this way of calling; none when they can.
 pub fn refuse_create(args: &ProbeArgs, is_plain: bool) -> Option<String> {
@@ -66,6 +68,10 @@ pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs,
         ui::message("probe: no pod is created, because the dry run was not accepted\n");
         return false;
     }
+    let namespaces = deletable(cluster, namespaces, learnt).await;
+    if namespaces.is_empty() {
+        return false;
+    }
     let confirmed = if args.yes { Some(true) } else { confirmed(&namespaces, &args.image).await };
     if confirmed != Some(true) {
         ui::message("probe: no pod is created\n");
@@ -80,7 +86,7 @@ pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs,
     });
     // A request that creates is not abandoned: without its answer nobody would know whether there is a pod.
     let signal = async {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if ended().await {
             stopped.set(true);
             ui::message("probe: stopping; test pods are deleted\n");
             // Nobody listens any more only when all are done.
@@ -107,6 +113,44 @@ pub(super) async fn create(cluster: &Cluster, learnt: &Learnt, args: &ProbeArgs,
         records.push(entry);
     }
     stopped.get()
+}
+
+/// Namespaces in which what is created can also be deleted.
+async fn deletable(cluster: &Cluster, namespaces: Vec<String>, learnt: &Learnt) -> Vec<String> {
+    let mut kept = Vec::new();
+    for namespace in namespaces {
+        let need = need("delete", &namespace);
+        match cluster.allowed(&need).await {
+            Ok(true) => kept.push(namespace),
+            Ok(false) => {
+                let message = format!("no test pod is created in {namespace}: it could not be deleted again");
+                let fault = Fault::new(FaultKind::Forbidden, message);
+                learnt.fault(Fault { need: Some(need), ..fault });
+            }
+            Err(fault) => learnt.fault(fault),
+        }
+    }
+    kept
+}
+
+/// Waits until the user, the terminal or the system ends the run; false when that cannot be known.
+async fn ended() -> bool {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
+            return tokio::signal::ctrl_c().await.is_ok();
+        };
+        tokio::select! {
+            end = tokio::signal::ctrl_c() => end.is_ok(),
+            _ = term.recv() => true,
+            _ = hangup.recv() => true,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        tokio::signal::ctrl_c().await.is_ok()
+    }
 }
 
 /// Asks the person at the terminal; none when that ends the run.
@@ -202,28 +246,39 @@ async fn watch(
     }
 }
 
-/// Deletes every pod that was made, or may have been, and says how to do it where that fails.
+/// Deletes every pod that was made, or may have been, and says how to do it where that fails. All are asked for at once,
+/// each with its own time: a slow one takes nothing from the others.
 async fn delete_all(cluster: &Cluster, made: &mut [Made], learnt: &Learnt) {
-    let end = tokio::time::Instant::now() + CLEANUP;
-    for one in made.iter_mut().filter(|one| !matches!(one.answer, Some(Answer::Refused(_)))) {
-        let deleted = tokio::time::timeout_at(end, delete(cluster, one)).await;
-        one.deleted = matches!(deleted, Ok(Ok(())));
-        if one.deleted {
-            continue;
-        }
-        let why = match deleted {
-            Ok(Err(fault)) => fault,
-            _ => Fault::new(FaultKind::Timeout, "the API server did not answer"),
-        };
-        let (name, namespace) = (one.pod.name(), one.pod.namespace());
-        ui::message(&format!(
-            "error: the test pod in {namespace} could not be deleted: {why}\nhint:  delete it\n       kubectl delete pod {name} -n {namespace}\n"
-        ));
-        learnt.fault(Fault {
-            message: format!("test pod {name} in {namespace} was not deleted: {}", why.message),
-            ..why
+    let there: Vec<&mut Made> = made.iter_mut().filter(|one| !matches!(one.answer, Some(Answer::Refused(_)))).collect();
+    futures::stream::iter(there)
+        .for_each_concurrent(CONCURRENCY, async |one| {
+            let why = match tokio::time::timeout(CLEANUP, delete(cluster, one)).await {
+                Ok(Ok(())) => {
+                    one.deleted = true;
+                    return;
+                }
+                Ok(Err(fault)) => fault,
+                Err(_) => Fault::new(FaultKind::Timeout, "the API server did not answer"),
+            };
+            let (name, namespace) = (one.pod.name(), one.pod.namespace());
+            ui::message(&format!(
+                "error: the test pod in {namespace} could not be deleted: {why}\nhint:  delete it\n       kubectl delete pod {name} -n {namespace}\n"
+            ));
+            learnt.fault(Fault {
+                message: format!("test pod {name} in {namespace} was not deleted: {}", why.message),
+                ..why
+            });
+        })
+        .await;
+    // Until they are really gone, as far as that is soon: who looks next should find the namespaces as they were.
+    let gone =
+        futures::stream::iter(made.iter().filter(|one| one.deleted)).for_each_concurrent(CONCURRENCY, async |one| {
+            while let Ok(Some(_)) = cluster.test_pod(&one.pod).await {
+                tokio::time::sleep(PAUSE).await;
+            }
         });
-    }
+    // That one takes its time to end is no fault: it has been deleted.
+    let _ = tokio::time::timeout(GONE, gone).await;
 }
 
 async fn delete(cluster: &Cluster, one: &Made) -> Result<(), Fault> {
@@ -240,13 +295,5 @@ async fn delete(cluster: &Cluster, one: &Made) -> Result<(), Fault> {
         tokio::time::sleep(PAUSE * 2).await;
         outcome = cluster.delete_pod(&one.pod).await;
     }
-    outcome?;
-    // Until it is really gone, as far as that is soon: who looks at the namespace next should find it as it was.
-    for _ in 0..20 {
-        match cluster.test_pod(&one.pod).await {
-            Ok(Some(_)) => tokio::time::sleep(PAUSE).await,
-            _ => break,
-        }
-    }
-    Ok(())
+    outcome
 }

@@ -30,6 +30,8 @@ pub struct Access<'a> {
     pub host: Cow<'a, str>,
     /// Cluster that it was sent to, e.g. `outbound|80||cart.shop.svc.cluster.local`.
     pub cluster: Cow<'a, str>,
+    /// Name in the caller's TLS greeting (SNI).
+    pub server_name: Cow<'a, str>,
 }
 
 /// Reads a line; none when it is no line of an access log.
@@ -43,7 +45,7 @@ pub fn parse(text: &str) -> Option<Access<'_>> {
 }
 
 /// `[TIME] "METHOD PATH PROTOCOL" CODE FLAGS DETAILS TERMINATION "TRANSPORT" RECEIVED SENT DURATION UPSTREAM-TIME "FOR"
-/// "AGENT" "ID" "AUTHORITY" "HOST" CLUSTER …`
+/// "AGENT" "ID" "AUTHORITY" "HOST" CLUSTER UPSTREAM-LOCAL DOWNSTREAM-LOCAL DOWNSTREAM-REMOTE SERVER-NAME ROUTE`
 fn words(text: &str) -> Option<Access<'_>> {
     let (time, rest) = text.strip_prefix('[')?.split_once("] \"")?;
     // Envoy's own log begins with a bracket too, and a blank between day and time.
@@ -51,13 +53,14 @@ fn words(text: &str) -> Option<Access<'_>> {
         return None;
     }
     let (_request, mut rest) = rest.split_once("\" ")?;
-    let mut fields = [""; 15];
+    let mut fields = [""; 19];
     for field in &mut fields {
         let (word, behind) = next(rest);
         *field = word;
         rest = behind;
     }
-    let [code, flags, details, _, transport, _, _, _, _, _, _, _, authority, host, cluster] = fields;
+    let [code, flags, details, _, transport, _, _, _, _, _, _, _, authority, host, cluster, _, _, _, server_name] =
+        fields;
     // A format of the user's own has other fields here.
     if code.is_empty() || !code.bytes().all(|b| b.is_ascii_digit()) || flags.is_empty() {
         return None;
@@ -71,6 +74,7 @@ fn words(text: &str) -> Option<Access<'_>> {
         authority: authority.into(),
         host: host.into(),
         cluster: cluster.into(),
+        server_name: server_name.into(),
     })
 }
 
@@ -109,6 +113,7 @@ fn json(text: &str) -> Option<Access<'_>> {
         authority: Value,
         upstream_host: Value,
         upstream_cluster: Value,
+        requested_server_name: Value,
     }
     if !text.contains("\"response_flags\"") && !text.contains("\"response_code\"") {
         return None;
@@ -128,6 +133,7 @@ fn json(text: &str) -> Option<Access<'_>> {
         authority: word(raw.authority),
         host: word(raw.upstream_host),
         cluster: word(raw.upstream_cluster),
+        server_name: word(raw.requested_server_name),
     })
 }
 
@@ -165,9 +171,10 @@ fn is_set(text: &str) -> bool {
     !text.is_empty() && text != "-"
 }
 
-/// What is wrong with a request, and what that is about; none when Envoy had no reason to say anything.
+/// What is wrong with a request, and what that is about; none when Envoy had no reason to say anything. A gateway gets
+/// callers that look for anything anywhere, so what fits nothing there says more about them.
 #[must_use]
-pub fn classify(access: &Access<'_>) -> Option<(&'static Known, String)> {
+pub fn classify(access: &Access<'_>, part: LogPart) -> Option<(&'static Known, String)> {
     let message = |id: &str, about: String| Some((MESSAGES.iter().find(|known| known.id == id)?, about));
     let (details, transport) = (access.details.as_ref(), access.transport.as_ref());
     // Details have underscores where other texts have blanks.
@@ -203,7 +210,11 @@ pub fn classify(access: &Access<'_>) -> Option<(&'static Known, String)> {
         return message("access-tls", access.destination());
     }
     if details.contains("filter_chain_not_found") {
-        return message("access-no-chain", access.destination());
+        let id = if part == LogPart::Gateway { "access-gateway-no-chain" } else { NO_CHAIN };
+        return message(id, first_set(&[&access.server_name, &access.destination()]));
+    }
+    if part == LogPart::Gateway && access.flags.split(',').any(|flag| flag == "NR") {
+        return message("access-gateway-no-route", access.destination());
     }
     for flag in access.flags.split(',') {
         if let Some(known) = MESSAGES.iter().find(|known| known.id.strip_prefix("access-flag-") == Some(flag)) {
@@ -217,6 +228,22 @@ pub fn classify(access: &Access<'_>) -> Option<(&'static Known, String)> {
     None
 }
 
+/// Fewer lines than this are never many.
+const MANY: u64 = 5;
+
+/// How bad a message is among the requests of its log. That a request fitted nothing can be its caller's fault: it
+/// counts from five lines on that are one in a hundred requests. Of everything else fewer than five lines are no finding
+/// where they are less than one in a thousand.
+#[must_use]
+pub(super) fn weight(known: &Known, count: u64, requests: u64) -> Severity {
+    let share = |of: u64| count.saturating_mul(of) >= requests;
+    let counts = match known.id {
+        NO_ROUTE | NO_CHAIN => count >= MANY && share(100),
+        _ => count >= MANY || share(1000),
+    };
+    if counts { known.severity } else { Severity::Info }
+}
+
 fn first_set(texts: &[&str]) -> String {
     texts.iter().find(|text| is_set(text)).map(|text| (*text).to_owned()).unwrap_or_default()
 }
@@ -224,6 +251,11 @@ fn first_set(texts: &[&str]) -> String {
 const ACCESS: Known = Known { part: LogPart::Proxy, code: "PRX21", steps: &[ENDPOINTS], ..BASE };
 /// Something that says more about a caller, or about a wish, than about a fault.
 const QUIET: Known = Known { severity: Severity::Info, steps: &[], ..ACCESS };
+
+/// How the names of the messages of access logs begin.
+pub(super) const ACCESS_ID: &str = "access-";
+const NO_ROUTE: &str = "access-flag-NR";
+const NO_CHAIN: &str = "access-no-chain";
 
 const ENDPOINTS: Advice = Advice {
     text: "shows to which addresses this proxy sends, and how they do",
@@ -318,7 +350,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known { id: "access-tls", meaning: "TLS with the other side failed", steps: &[MODES, ROOTS], ..ACCESS },
     Known {
-        id: "access-no-chain",
+        id: NO_CHAIN,
         meaning: "a connection came that fits nothing the proxy was told, such as plain text where mTLS is demanded",
         steps: &[MODES],
         ..ACCESS
@@ -337,6 +369,16 @@ pub(super) static MESSAGES: &[Known] = &[
         ..ACCESS
     },
     Known { id: "access-answered", meaning: "the application itself answered with an error of 500 or more", ..QUIET },
+    Known {
+        id: "access-gateway-no-route",
+        meaning: "a host or path was asked for that no Gateway with its VirtualServices or HTTPRoutes has (NR); whoever tries out addresses of the internet leaves such lines",
+        ..QUIET
+    },
+    Known {
+        id: "access-gateway-no-chain",
+        meaning: "a caller came with a TLS name (SNI) that no Gateway has, or without one; whoever tries out addresses of the internet leaves such lines",
+        ..QUIET
+    },
     // The error may be that of the other pod's proxy: from here they look the same.
     Known {
         id: "access-passed-on",
@@ -392,7 +434,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Option<(&'static str, String)> {
-        classify(&parse(text).unwrap()).map(|(known, about)| (known.id, about))
+        classify(&parse(text).unwrap(), LogPart::Proxy).map(|(known, about)| (known.id, about))
     }
 
     #[test]
@@ -464,6 +506,48 @@ mod tests {
         ] {
             let found = of(&line(code, flags, details, transport, "-", cluster)).map(|(id, _)| id);
             assert_eq!(found, expected, "{code} {flags} {details}");
+        }
+    }
+
+    #[test]
+    fn what_no_gateway_has_is_no_fault_of_the_gateway() {
+        let at_gateway = |text: &str| {
+            let (known, about) = classify(&parse(text).unwrap(), LogPart::Gateway).unwrap();
+            (known.id, known.severity, about)
+        };
+        let scan = line("404", "NR", "route_not_found", "-", "-", "-");
+        assert_eq!(at_gateway(&scan), ("access-gateway-no-route", Severity::Info, "cart.shop:8080".to_owned()));
+        let greeting = r#"{"response_code":0,"response_flags":"NR","response_code_details":"filter_chain_not_found","requested_server_name":"x.example","authority":null}"#;
+        assert_eq!(at_gateway(greeting), ("access-gateway-no-chain", Severity::Info, "x.example".to_owned()));
+        let text =
+            line("0", "NR", "filter_chain_not_found", "-", "-", "-").replace("1234 - default", "1234 x.example -");
+        assert_eq!(at_gateway(&text), at_gateway(greeting));
+        assert_eq!(of(&text), Some(("access-no-chain", "x.example".to_owned())));
+        let cluster = "outbound|80||cart.shop.svc.cluster.local";
+        let missing = line("503", "UH", "no_healthy_upstream", "-", "-", cluster);
+        assert_eq!(at_gateway(&missing).1, Severity::Warning, "what a Gateway has must have an end");
+    }
+
+    #[test]
+    fn how_many_of_how_many_requests_are_a_fault() {
+        let of = |id: &str| MESSAGES.iter().find(|known| known.id == id).unwrap();
+        for (id, count, requests, expected) in [
+            ("access-flag-NR", 1, 1, Severity::Info),
+            ("access-flag-NR", 4, 10, Severity::Info),
+            ("access-flag-NR", 5, 10, Severity::Warning),
+            ("access-flag-NR", 5, 500, Severity::Warning),
+            ("access-flag-NR", 5, 501, Severity::Info),
+            ("access-no-chain", 4, 4, Severity::Info),
+            ("access-no-chain", 50, 5000, Severity::Warning),
+            ("access-application-refused", 1, 1, Severity::Warning),
+            ("access-application-refused", 1, 1000, Severity::Warning),
+            ("access-application-refused", 1, 1001, Severity::Info),
+            ("access-flag-UC", 4, 4001, Severity::Info),
+            ("access-flag-UC", 5, 1_000_000, Severity::Warning),
+            ("access-policy", 9, 9, Severity::Info),
+            ("access-flag-UH", u64::MAX, u64::MAX, Severity::Warning),
+        ] {
+            assert_eq!(weight(of(id), count, requests), expected, "{id} {count} {requests}");
         }
     }
 

@@ -45,7 +45,8 @@ pub fn choose(pod: &Pod, part: LogPart, container: Option<&str>, want: Want, now
     let exists = |name: &str| pod.all_containers().any(|container| container.name == name);
     let mut names: Vec<(&str, LogPart)> = Vec::new();
     match container {
-        Some(name) => names.push((name, if INIT_CONTAINERS.contains(&name) { LogPart::Init } else { part })),
+        Some(name) if name == usual => names.push((name, part)),
+        Some(name) => names.push((name, part_of(name))),
         None => {
             let init = INIT_CONTAINERS.into_iter().filter(|name| exists(name) && holds_up(pod, name));
             names.extend(init.map(|name| (name, LogPart::Init)));
@@ -57,6 +58,17 @@ pub fn choose(pod: &Pod, part: LogPart, container: Option<&str>, want: Want, now
         .filter(|(name, _)| exists(name))
         .flat_map(|(name, part)| logs(pod, name, part, want, now))
         .collect()
+}
+
+/// Whose log a container writes, by its name alone.
+#[must_use]
+pub fn part_of(container: &str) -> LogPart {
+    match container {
+        ISTIOD_CONTAINER => LogPart::Istiod,
+        PROXY_CONTAINER => LogPart::Proxy,
+        name if INIT_CONTAINERS.contains(&name) => LogPart::Init,
+        _ => LogPart::Other,
+    }
 }
 
 fn status<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {

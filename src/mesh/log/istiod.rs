@@ -79,6 +79,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/server/ca/server.go
     Known {
         id: "istiod-csr",
+        generic: true,
         words: &["CSR signing error: "],
         meaning: "the certificate authority did not sign a proxy's certificate: new proxies do not start",
         steps: &[AUTHORITY],
@@ -140,6 +141,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // net/http/server.go of Go writes the first part, crypto/tls/alert.go the second.
     Known {
         id: "istiod-not-trusted",
+        generic: true,
         words: &["http: TLS handshake error from ", "tls: bad certificate"],
         meaning: "whoever called istiod's webhook does not trust its certificate: pods that the webhook selects are refused",
         quiet: true,
@@ -149,6 +151,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-authority-not-known",
+        generic: true,
         words: &["http: TLS handshake error from ", "tls: unknown certificate authority"],
         meaning: "whoever called istiod's webhook has another root than istiod: pods that the webhook selects are refused",
         quiet: true,
@@ -169,6 +172,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-webhook-root",
+        generic: true,
         words: &["Failed to load CA bundle: "],
         meaning: "istiod has no root to write into the webhooks",
         code: "WHK03",
@@ -203,6 +207,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // pilot/pkg/bootstrap/server.go
     Known {
         id: "istiod-cache-sync",
+        generic: true,
         words: &["Failed waiting for cache sync"],
         meaning: "istiod could not read what it needs from the API server, and does not become ready",
         severity: Severity::Error,
@@ -211,6 +216,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-serving",
+        generic: true,
         words: &["error serving ", " server: "],
         meaning: "one of istiod's ports stopped serving",
         about: Some(("error serving ", ":")),
@@ -220,6 +226,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // pilot/pkg/leaderelection
     Known {
         id: "istiod-leader-lost",
+        generic: true,
         words: &["leader election lock lost: "],
         meaning: "another istiod took over a task; in between nobody did it for some seconds",
         severity: Severity::Info,
@@ -229,6 +236,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-leader-lock",
+        generic: true,
         words: &["error retrieving resource lock "],
         meaning: "istiod could not reach the API server to say that it is still there",
         severity: Severity::Info,
@@ -237,6 +245,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // pkg/webhooks/validation/server/server.go
     Known {
         id: "istiod-refused-object",
+        generic: true,
         words: &["configuration is invalid: "],
         meaning: "somebody tried to apply an Istio object that is not valid, and was told so",
         severity: Severity::Info,
@@ -262,6 +271,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "istiod-injection-label",
+        generic: true,
         words: &["Invalid value for ", "Only 'true' and 'false' are accepted"],
         meaning: "a pod asks for injection with another word than true or false, so the namespace decides",
         steps: &[INJECTION],
@@ -270,6 +280,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // pilot/pkg/xds/sds.go
     Known {
         id: "istiod-credential",
+        generic: true,
         words: &["invalid certificates: "],
         meaning: "the certificate in a Secret of a gateway is not valid or has ended",
         about: Some(("invalid certificates: ", " ")),
@@ -320,6 +331,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // The Go runtime (src/runtime/panic.go).
     Known {
         id: "istiod-panic",
+        generic: true,
         words: &["panic: "],
         meaning: "istiod broke and ended",
         severity: Severity::Error,

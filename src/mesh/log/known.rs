@@ -18,8 +18,13 @@ pub struct Known {
     pub unless: &'static [&'static str],
     /// Whether it is written at the level `info`, so that a line of that level is compared with it too.
     pub quiet: bool,
+    /// Whether other programs write such a text, too: in a log that may be any program's it counts only once that has had
+    /// a line of Istio or Envoy.
+    pub generic: bool,
     /// Whether it is over once Envoy says that it is ready.
     pub until_ready: bool,
+    /// After which success of the proxy it is over.
+    pub until: Option<Until>,
     /// How bad it is.
     pub severity: Severity,
     /// What it means, a sentence.
@@ -30,6 +35,17 @@ pub struct Known {
     pub code: &'static str,
     /// What to do.
     pub steps: &'static [Advice],
+}
+
+/// What a proxy succeeds in after it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Connecting to istiod.
+    Connected,
+    /// Getting a certificate.
+    Certified,
+    /// Having a root certificate.
+    Rooted,
 }
 
 /// A step; `{pod}`, `{namespace}` and `{revision}` in its words are filled in.
@@ -48,7 +64,9 @@ pub(super) const BASE: Known = Known {
     words: &[],
     unless: &[],
     quiet: false,
+    generic: false,
     until_ready: false,
+    until: None,
     severity: Severity::Warning,
     meaning: "",
     about: None,

@@ -69,7 +69,9 @@ pub fn old_query(wanted: &Wanted) -> String {
     // There a container is named POD-UID/CONTAINER.
     lines.push("| extend Container = tostring(split(ContainerName, \"/\")[1])".to_owned());
     lines.push(format!("| where Container in ({})", list(wanted, |place| &place.container)));
-    lines.push("| distinct ContainerID, Namespace, PodName = Name, Container;".to_owned());
+    // `distinct` gives no names of its own.
+    lines.push("| project ContainerID, Namespace, PodName = Name, Container".to_owned());
+    lines.push("| distinct ContainerID, Namespace, PodName, Container;".to_owned());
     lines.push("ContainerLog".to_owned());
     lines.push(format!("| where TimeGenerated >= {start}"));
     lines.push("| join kind=inner containers on ContainerID".to_owned());
@@ -159,6 +161,10 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        // https://learn.microsoft.com/kusto/query/distinct-operator: names of columns, and nothing else.
+        let distinct: Vec<&str> = text.lines().filter(|line| line.starts_with("| distinct ")).collect();
+        assert!(!distinct.is_empty() && distinct.iter().all(|line| !line.contains('=')), "{text}");
+        assert!(text.contains("PodName = Name"), "{text}");
     }
 
     #[test]

@@ -113,6 +113,34 @@ pub fn level(text: &str) -> Level {
     }
 }
 
+/// Whether a line looks like one of Istio or of an Envoy below its agent: times of six digits and the level between tabs
+/// (`pkg/log/config.go` of istio/istio), or Envoy's own format with four brackets. Other programs come close to the first,
+/// but with other times or other levels.
+#[must_use]
+pub fn is_istios(text: &str) -> bool {
+    if text.starts_with('[') {
+        // `[2026-07-15 12:00:00.100][18][warning][config] `
+        return own_day(text) && text.splitn(5, "][").count() >= 4 && level(text) != Level::Unknown;
+    }
+    let mut words = text.splitn(3, '\t');
+    let (Some(stamp), Some(_), Some(_)) = (words.next(), words.next(), words.next()) else { return false };
+    let digits = stamp.strip_suffix('Z').and_then(|stamp| stamp.split_once('.')).map_or(0, |(_, digits)| digits.len());
+    digits == 6 && time(stamp).is_some() && level(text) != Level::Unknown
+}
+
+/// Whether a line is one of its own, whatever came before it: it has a time where Istio, Envoy and access logs have theirs,
+/// or is an object of JSON.
+#[must_use]
+pub fn begins_anew(text: &str) -> bool {
+    text.starts_with("{\"") || own_time(text).is_some() || text.starts_with('[') && own_day(text)
+}
+
+/// Whether Envoy's own kind of day and time is in the first brackets.
+fn own_day(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() > 25 && bytes[5] == b'-' && bytes[8] == b'-' && bytes[11] == b' ' && bytes[14] == b':'
+}
+
 /// Whether a text has the form of what istiod, a proxy's agent or Envoy writes, whatever it says. How a Go program ends
 /// that breaks down counts, too: that may be all there is in a log.
 #[must_use]
@@ -178,6 +206,24 @@ mod tests {
             ("panic: x", Level::Unknown),
         ] {
             assert_eq!(level(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_of_istio_are_told_from_those_of_other_programs() {
+        for (text, expected) in [
+            ("2026-07-15T11:58:02.123456Z\tinfo\tEnvoy proxy is ready", true),
+            ("2026-07-15T11:58:02.123456Z\twarning\tenvoy config external/x.cc:138\tx", true),
+            ("[2026-07-15 12:00:00.100][18][warning][config] [source/x.cc:1] x", true),
+            // zap of go.uber.org, log of Rust's env_logger, and a JSON log of anybody.
+            ("2026-07-15T11:58:02.123Z\tinfo\tstarting", false),
+            ("2026-07-15T11:58:02.123456Z\tINFO\tstarting", false),
+            ("[2026-07-15T11:58:02Z INFO  app] starting", false),
+            (r#"{"level":"info","time":"2026-07-15T11:58:02.123456Z","msg":"x"}"#, false),
+            ("[2026-07-15 12:00:00", false),
+            ("", false),
+        ] {
+            assert_eq!(is_istios(text), expected, "{text}");
         }
     }
 

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::engine::Severity;
 use crate::model::log::{ContainerLog, LogGroup, LogPart, LogReadiness};
-pub use known::{Known, known};
+pub use known::{Known, Until, known};
 use line::{Level, Line};
 
 /// Of a longer line only the beginning is looked at and shown; the container runtime cuts at 16 KiB already.
@@ -50,13 +50,15 @@ pub struct Digest {
     tail_bytes: usize,
     /// Lines of a PEM block that may still come; they are not kept.
     of_a_block: u32,
+    /// Whether there was a line that only Istio or Envoy writes.
+    is_istios: bool,
 }
 
 impl Digest {
     /// Begins a log of which everything but the lines is known.
     #[must_use]
     pub fn new(log: ContainerLog, keep: Keep) -> Self {
-        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0, of_a_block: 0 }
+        Self { log, keep, tail: VecDeque::new(), tail_bytes: 0, of_a_block: 0, is_istios: false }
     }
 
     /// Takes in a line, and says how bad it is if it is known.
@@ -68,6 +70,7 @@ impl Digest {
         }
         self.remember(line);
         self.readiness(line);
+        self.success(line);
         let (known, about) = self.recognize(line.text)?;
         self.count(known, about, line);
         Some(known.severity)
@@ -110,11 +113,13 @@ impl Digest {
         if self.keep.lines == 0 {
             return;
         }
-        // A key or certificate is written on many lines.
-        if self.of_a_block > 0 {
+        // A key or certificate is written on many lines. One that has no end, because it was cut off, ends where the log
+        // goes on.
+        if self.of_a_block > 0 && !line::begins_anew(line.text) {
             self.of_a_block = if line.text.contains(secrets::BLOCK_END) { 0 } else { self.of_a_block - 1 };
             return;
         }
+        self.of_a_block = 0;
         if secrets::opens_block(line.text) {
             self.of_a_block = BLOCK;
         }
@@ -132,12 +137,12 @@ impl Digest {
     }
 
     fn readiness(&mut self, line: &Line<'_>) {
-        if self.log.part == LogPart::Istiod {
+        if matches!(self.log.part, LogPart::Istiod | LogPart::Other) {
             return;
         }
         let (ready, reason) = match line.text.find(proxy::NOT_READY) {
             // While a pod is being ended this says nothing about how it was.
-            Some(_) if line.text.contains(proxy::ENDING) => return,
+            Some(_) if proxy::ENDING.iter().any(|words| line.text.contains(words)) => return,
             Some(at) => (false, &line.text[at + proxy::NOT_READY.len()..]),
             None if line.text.contains(proxy::READY) => (true, ""),
             None => return,
@@ -148,22 +153,45 @@ impl Digest {
         self.log.readiness = Some(LogReadiness { ready, reason, at: line.time, since });
     }
 
+    fn success(&mut self, line: &Line<'_>) {
+        if matches!(self.log.part, LogPart::Istiod | LogPart::Other) {
+            return;
+        }
+        let recovered = &mut self.log.recovered;
+        let last = match proxy::success(line.text) {
+            Some(Until::Connected) => &mut recovered.connected,
+            Some(Until::Certified) => &mut recovered.certified,
+            Some(Until::Rooted) => &mut recovered.rooted,
+            None => return,
+        };
+        *last = line.time.max(*last);
+    }
+
     /// Which message a line is.
     fn recognize(&mut self, text: &str) -> Option<(&'static Known, String)> {
+        if self.log.part == LogPart::Other {
+            return None;
+        }
         if !matches!(self.log.part, LogPart::Istiod | LogPart::Init)
             && let Some(access) = access::parse(text)
         {
+            self.is_istios = true;
             self.log.requests += 1;
-            let found = access::classify(&access)?;
+            let found = access::classify(&access, self.log.part)?;
             self.log.failed_requests += u64::from(found.0.severity >= Severity::Warning);
             return Some(found);
         }
         let level = line::level(text);
+        self.is_istios = self.is_istios || self.log.part != LogPart::Any || line::is_istios(text);
         let fits = |known: &&&Known| {
-            is_for(known.part, self.log.part) && (known.quiet || level != Level::Low) && known.fits(text)
+            is_for(known.part, self.log.part)
+                && (known.quiet || level != Level::Low)
+                && (self.is_istios || !known.generic)
+                && known.fits(text)
         };
         let tables = [istiod::MESSAGES, proxy::MESSAGES];
         let found = tables.iter().flat_map(|table| table.iter()).find(|known| fits(&known))?;
+        self.is_istios = true;
         Some((found, found.about(text).unwrap_or_default().to_owned()))
     }
 
@@ -251,19 +279,33 @@ impl Splitter {
     }
 }
 
-/// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, and what kept it from
-/// becoming ready is over once it is.
+/// How bad a message is in its log: that Envoy is not ready is a fault only where it stays so, what kept it from
+/// becoming ready is over once it is, what failed is over once it succeeds, and of requests the share counts.
 #[must_use]
 pub fn weight(known: &Known, group: &LogGroup, log: &ContainerLog) -> Severity {
+    if known.id.starts_with(access::ACCESS_ID) {
+        return access::weight(known, group.count, log.requests);
+    }
     if !known.id.starts_with(proxy::NOT_READY_ID) {
-        let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
-        let over = known.until_ready && ready.is_some() && group.last < ready;
-        return if over { Severity::Info } else { known.severity };
+        return if is_over(known, group, log) { Severity::Info } else { known.severity };
     }
     match not_ready(log) {
         Some(last) if group.example.contains(last.reason.as_str()) => Severity::Error,
         _ => Severity::Info,
     }
+}
+
+/// Whether what a message says is over: Envoy became ready, or what failed has succeeded since, such as the connection to
+/// an istiod that was started anew.
+#[must_use]
+pub fn is_over(known: &Known, group: &LogGroup, log: &ContainerLog) -> bool {
+    let ready = log.readiness.as_ref().filter(|said| said.ready).and_then(|said| said.since);
+    let success = known.until.and_then(|until| match until {
+        Until::Connected => log.recovered.connected,
+        Until::Certified => log.recovered.certified,
+        Until::Rooted => log.recovered.rooted,
+    });
+    known.until_ready && ready.is_some() && group.last < ready || group.last.is_some() && group.last <= success
 }
 
 /// Whether a proxy was not ready at the end of its log, and for how long it had not been by then. The first seconds of a

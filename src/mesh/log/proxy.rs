@@ -1,7 +1,7 @@
 //! Messages of a proxy: of its agent, of Envoy, and of the init containers before them. Files are those of istio/istio
 //! where nothing else is said.
 
-use super::known::{AUTHORITY, Advice, BASE, CONFIG, DESCRIBE, Known, STATUS, SYNC};
+use super::known::{AUTHORITY, Advice, BASE, CONFIG, DESCRIBE, Known, STATUS, SYNC, Until};
 use crate::engine::Severity;
 use crate::model::log::LogPart;
 
@@ -14,8 +14,28 @@ pub(super) const READY: &str = "Envoy proxy is ready";
 pub(super) const NOT_READY: &str = "Envoy proxy is NOT ready: ";
 /// How the names of the messages begin that say so.
 pub(super) const NOT_READY_ID: &str = "proxy-not-ready";
-/// The reason while the pod is being ended.
-pub(super) const ENDING: &str = "server is terminated";
+/// The reasons while the pod is being ended: the agent's, and the state of an Envoy that gives back its connections
+/// (`pilot/cmd/pilot-agent/status/ready/probe.go`).
+pub(super) const ENDING: [&str; 2] = ["server is terminated", "current state is: DRAINING"];
+
+/// What it says at the level `info` once it is connected to istiod (`pkg/istio-agent/xds_proxy.go`, `xds_proxy_delta.go`).
+const CONNECTED: [&str; 2] = ["connected to delta upstream XDS server", "connected to upstream XDS server"];
+/// Once it has a certificate, and once Envoy gets a root from it (`security/pkg/nodeagent/cache/secretcache.go`).
+const CERTIFIED: &str = "generated new workload certificate";
+const ROOTED: &str = "returned workload trust anchor from cache";
+
+/// What a line says that the proxy succeeded in.
+pub(super) fn success(text: &str) -> Option<Until> {
+    if CONNECTED.iter().any(|words| text.contains(words)) {
+        Some(Until::Connected)
+    } else if text.contains(CERTIFIED) {
+        Some(Until::Certified)
+    } else if text.contains(ROOTED) {
+        Some(Until::Rooted)
+    } else {
+        None
+    }
+}
 
 const MEMORY: Advice = Advice {
     text: "tells by how much, and sets a higher limit",
@@ -44,8 +64,16 @@ pub(super) static MESSAGES: &[Known] = &[
     // while it starts: see `super::weight`.
     Known {
         id: "proxy-ending",
-        words: &[NOT_READY, ENDING],
+        words: &[NOT_READY, ENDING[0]],
         meaning: "the pod is being ended",
+        severity: Severity::Info,
+        quiet: true,
+        ..PROXY
+    },
+    Known {
+        id: "proxy-draining",
+        words: &[NOT_READY, ENDING[1]],
+        meaning: "the pod is being ended, and Envoy lets go of its connections",
         severity: Severity::Info,
         quiet: true,
         ..PROXY
@@ -82,7 +110,8 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-not-ready-starting",
-        words: &[NOT_READY, "server is not live"],
+        // PRE_INITIALIZING has this word, too.
+        words: &[NOT_READY, "server is not live", "INITIALIZING"],
         meaning: "Envoy has its configuration and waits for something that it names, such as a certificate or a route",
         quiet: true,
         severity: Severity::Info,
@@ -104,6 +133,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-trusts-another",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["failed to connect to upstream ", "x509: "],
         meaning: "the proxy does not trust the certificate of its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -114,6 +144,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-connect",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["failed to connect to upstream "],
         meaning: "the proxy cannot reach its istiod",
         about: Some(("connect to upstream ", ": ")),
@@ -131,7 +162,9 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/caclient/providers/citadel/client.go
     Known {
         id: "proxy-csr-trust",
+        generic: true,
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "x509: "],
         meaning: "the proxy does not trust the istiod that should sign its certificate",
         code: "CA03",
@@ -140,7 +173,9 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr-token",
+        generic: true,
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: ", "Unauthenticated"],
         meaning: "istiod does not accept the token by which the proxy asks for its certificate",
         steps: &[DESCRIBE, AUTHORITY],
@@ -148,7 +183,9 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-csr",
+        generic: true,
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to sign CSR: "],
         meaning: "the proxy asked istiod for its certificate and got none",
         steps: &[NETWORK, AUTHORITY],
@@ -156,7 +193,9 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "proxy-ca-endpoint",
+        generic: true,
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["Failed to connect to endpoint "],
         meaning: "the proxy cannot reach the certificate authority",
         about: Some(("to endpoint ", ": ")),
@@ -166,7 +205,9 @@ pub(super) static MESSAGES: &[Known] = &[
     // security/pkg/nodeagent/cache/secretcache.go
     Known {
         id: "proxy-certificate",
+        generic: true,
         until_ready: true,
+        until: Some(Until::Certified),
         words: &[" failed to sign: "],
         meaning: "the proxy got no certificate: without one it does not start, and when the old one ends it cannot speak mTLS",
         steps: &[NETWORK, AUTHORITY],
@@ -176,6 +217,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-warm-root",
         until_ready: true,
+        until: Some(Until::Rooted),
         words: &["failed to warm root certificate: "],
         meaning: "the proxy had no root certificate when it started; it tries again when Envoy asks",
         steps: &[ROOT],
@@ -184,6 +226,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-warm",
         until_ready: true,
+        until: Some(Until::Certified),
         words: &["failed to warm certificate: "],
         meaning: "the proxy had no certificate when it started; it tries again when Envoy asks",
         steps: &[NETWORK, AUTHORITY],
@@ -214,6 +257,7 @@ pub(super) static MESSAGES: &[Known] = &[
     Known {
         id: "proxy-stream-down",
         until_ready: true,
+        until: Some(Until::Connected),
         words: &["gRPC config stream to xds-grpc closed since "],
         meaning: "Envoy has had no connection to istiod for longer than half a minute, and gets no changes",
         about: Some((" closed since ", ":")),
@@ -306,6 +350,7 @@ pub(super) static MESSAGES: &[Known] = &[
     },
     Known {
         id: "init-validation",
+        generic: true,
         words: &["Validation failed: "],
         meaning: "traffic of the pod is not redirected to its proxy, so the pod does not start",
         code: "CNI03",
@@ -315,6 +360,7 @@ pub(super) static MESSAGES: &[Known] = &[
     // tools/istio-iptables/pkg/dependencies/implementation_linux.go
     Known {
         id: "init-iptables",
+        generic: true,
         words: &["Command error: "],
         meaning: "the rules that redirect traffic could not be written: the init container lacks NET_ADMIN, or the node does not have iptables",
         steps: &[DESCRIBE, STATUS],

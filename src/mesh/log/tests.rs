@@ -145,8 +145,84 @@ fn a_proxy_is_not_ready_only_where_that_is_its_last_word_and_takes_long() {
         let log = digest(LogPart::Proxy, &lines);
         assert_eq!(not_ready(&log).is_some(), expected, "{lines:?}");
     }
+    for (state, id, is_ready) in [
+        ("server is not live, current state is: INITIALIZING", "proxy-not-ready-starting", Some(false)),
+        ("server is not live, current state is: PRE_INITIALIZING", "proxy-not-ready-starting", Some(false)),
+        ("server is not live, current state is: UNKNOWN", "proxy-not-ready", Some(false)),
+        // These say nothing about how it was.
+        ("server is not live, current state is: DRAINING", "proxy-draining", Some(true)),
+        ("server is terminated: received signal: terminated", "proxy-ending", Some(true)),
+    ] {
+        let last = |second: u32| format!("2026-07-15T12:05:{second:02}.0Z\twarn\tEnvoy proxy is NOT ready: {state}");
+        let log = digest(LogPart::Proxy, &[ready, &last(1), &last(59)]);
+        assert_eq!(ids(&log), [(id, 2)]);
+        assert_eq!(log.readiness.as_ref().map(|said| said.ready), is_ready, "{state}");
+        assert_eq!(not_ready(&log).is_some(), is_ready == Some(false), "{state}");
+        let is_fault = weight(known(id).unwrap(), &log.groups[0], &log) == Severity::Error;
+        assert_eq!(is_fault, is_ready == Some(false), "{state}");
+    }
     let reason = digest(LogPart::Proxy, &[&early, &late]).readiness.unwrap().reason;
     assert!(reason.starts_with("config not received from XDS server"), "{reason}");
+}
+
+#[test]
+fn texts_of_other_programs_count_only_where_istio_writes() {
+    let others = [
+        "panic: runtime error: index out of range [1] with length 1",
+        "Validation failed: name is required",
+        "Command error: exit 1",
+        "2026-07-15T12:00:00.123Z\tinfo\tleader election lock lost: x",
+    ];
+    assert_eq!(ids(&digest(LogPart::Any, &others)), []);
+    let istios = "2026-07-15T12:00:00.123456Z\tinfo\tVersion 1.30";
+    let rejects = "warn\tdelta\tADS:LDS: ACK ERROR web-1.shop-7 Internal:x";
+    let access = r#"{"response_code":200,"response_flags":"-"}"#;
+    for line in [istios, rejects, access] {
+        let log = digest(LogPart::Any, &[others[0], line, others[0]]);
+        let panics = log.groups.iter().find(|group| group.id == "istiod-panic").map(|group| group.count);
+        assert_eq!(panics, Some(1), "{line}");
+    }
+    assert_eq!(ids(&digest(LogPart::Istiod, &others[..1])), [("istiod-panic", 1)]);
+    assert_eq!(ids(&digest(LogPart::Init, &others[1..2])), [("init-validation", 1)]);
+    let other = digest(LogPart::Other, &[istios, rejects, access, others[0], &format!("warn\t{NOTHING}")]);
+    assert!(other.groups.is_empty() && other.requests == 0 && other.readiness.is_none(), "{other:?}");
+}
+
+#[test]
+fn what_failed_is_over_once_it_succeeds() {
+    let at = |second: u32, text: &str| format!("2026-07-15T12:10:{second:02}.0Z\t{text}");
+    let ready = "2026-07-15T12:00:00.0Z\tinfo\tEnvoy proxy is ready";
+    let delta = "info\txdsproxy\tconnected to delta upstream XDS server: istiod.x.svc:15012\tid=2";
+    let connected = "info\txdsproxy\tconnected to upstream XDS server: istiod.x.svc:15012\tid=2";
+    let certified = "info\tcache\tgenerated new workload certificate\tresourceName=default latency=78ms ttl=23h59m59s";
+    let rooted = "info\tcache\treturned workload trust anchor from cache\tttl=23h59m59s";
+    for (failure, success, other) in [
+        ("error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: connection refused", delta, certified),
+        ("error\txdsproxy\tfailed to connect to upstream istiod.x.svc:15012: x509: unknown", connected, certified),
+        (
+            "warning\tenvoy config x.h:193\tDelta gRPC config stream to xds-grpc closed since 40s ago: 14, x",
+            delta,
+            rooted,
+        ),
+        ("error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unavailable", certified, delta),
+        ("error\tcitadelclient\tfailed to sign CSR: rpc error: code = Unauthenticated", certified, delta),
+        ("error\tcache\tresource:default failed to sign: rpc error: code = Unavailable", certified, delta),
+        ("error\tcitadelclient\tFailed to connect to endpoint istiod.x.svc:15012: x", certified, delta),
+        ("warn\tsds\tfailed to warm certificate: x", certified, delta),
+        ("warn\tsds\tfailed to warm root certificate: x", rooted, delta),
+    ] {
+        let said = |lines: &[&String]| {
+            let lines: Vec<&str> = [ready].into_iter().chain(lines.iter().map(|line| line.as_str())).collect();
+            let log = digest(LogPart::Proxy, &lines);
+            weight(known(&log.groups[0].id).unwrap(), &log.groups[0], &log)
+        };
+        let (failed, again) = (at(1, failure), at(5, failure));
+        let (success, other) = (at(3, success), at(3, other));
+        assert_eq!(said(&[&failed]), Severity::Warning, "{failure}");
+        assert_eq!(said(&[&failed, &success]), Severity::Info, "{failure}");
+        assert_eq!(said(&[&failed, &success, &again]), Severity::Warning, "{failure}");
+        assert_eq!(said(&[&failed, &other]), Severity::Warning, "{failure}");
+    }
 }
 
 #[test]
@@ -185,6 +261,19 @@ fn secrets_are_in_nothing_that_is_kept() {
 }
 
 #[test]
+fn secrets_of_addresses_and_fields_are_not_in_what_a_message_names() {
+    let log = digest(
+        LogPart::Istiod,
+        &[
+            "2026-07-15T12:00:00.1Z\terror\tmodel\tFailed to fetch public key from jwks URI \"https://user:hunter2@idp.example/keys\": {\"x-api-key\":\"hunter2\"}",
+        ],
+    );
+    assert_eq!(ids(&log), [("istiod-jwks", 1)]);
+    assert_eq!(log.groups[0].about, ["https://[…]@idp.example/keys"]);
+    assert!(!serde_json::to_string(&log).unwrap().contains("hunter2"));
+}
+
+#[test]
 fn a_key_on_many_lines_is_not_kept() {
     let mut digest = Digest::new(ContainerLog::default(), Keep { lines: 99, bytes: 9999 });
     for text in
@@ -193,6 +282,22 @@ fn a_key_on_many_lines_is_not_kept() {
         digest.line(&line::saved(text));
     }
     assert_eq!(digest.finish().tail, ["before", "key: […]", "after"]);
+}
+
+#[test]
+fn a_key_without_an_end_takes_no_lines_of_the_log_with_it() {
+    for next in [
+        "2026-07-15T12:00:00.1Z\tinfo\tgoes on",
+        "[2026-07-15 12:00:00.100][18][warning][config] [source/x.cc:1] goes on",
+        "[2026-07-15T12:00:00.123Z] \"GET / HTTP/1.1\" 200 - via_upstream - \"-\" 0 0 0",
+        "{\"level\":\"info\",\"msg\":\"goes on\"}",
+    ] {
+        let mut digest = Digest::new(ContainerLog::default(), Keep { lines: 99, bytes: 9999 });
+        for text in ["key: -----BEGIN RSA PRIVATE KEY-----", "MIIEow", "AAKCAQ==", next, "and on"] {
+            digest.line(&line::Line { text, ..line::Line::default() });
+        }
+        assert_eq!(digest.finish().tail, ["key: […]", next, "and on"]);
+    }
 }
 
 #[test]
@@ -266,7 +371,23 @@ fn the_previous_log_is_chosen_for_what_crashes() {
             assert_eq!(found, [("istio-proxy".to_owned(), false, String::new())]);
         }
     }
-    assert_eq!(chosen(&pod(false, serde_json::json!({})), Some("other"), Want::Auto), []);
+    let now = "2026-07-15T12:00:00Z".parse().unwrap();
+    let pod: Pod = serde_json::from_value(
+        serde_json::json!({"spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}, {"name": "istio-init"}]}}),
+    )
+    .unwrap();
+    for (name, part, expected) in [
+        ("app", LogPart::Proxy, Some(LogPart::Other)),
+        ("app", LogPart::Istiod, Some(LogPart::Other)),
+        ("istio-proxy", LogPart::Gateway, Some(LogPart::Gateway)),
+        ("istio-proxy", LogPart::Istiod, Some(LogPart::Proxy)),
+        ("istio-init", LogPart::Proxy, Some(LogPart::Init)),
+        ("other", LogPart::Proxy, None),
+    ] {
+        let found: Vec<LogPart> =
+            choose(&pod, part, Some(name), Want::Auto, now).into_iter().map(|chosen| chosen.part).collect();
+        assert_eq!(found, Vec::from_iter(expected), "{name} {part:?}");
+    }
 }
 
 #[test]
