@@ -10,6 +10,8 @@ use crate::model::quoted::printable;
 
 /// How Kubernetes names an end for want of memory.
 pub const OOM_KILLED: &str = "OOMKilled";
+/// Containers that failed without a known cause, of which the last lines are shown.
+const ENDS: usize = 3;
 /// Logs that are listed; `-o wide` and `-o json` have all.
 const LISTED: usize = 20;
 
@@ -72,8 +74,13 @@ pub fn render(view: &LogsView, style: Style, wide: bool) -> String {
     for message in view.messages.iter().filter(|message| wide || !bad(message)) {
         out.push_str(&line(message, style));
     }
-    for (log, end) in ends(view) {
+    let told = if wide { usize::MAX } else { ENDS };
+    for (log, end) in ends(view).take(told) {
         out.push_str(&ended(log, end, style));
+    }
+    let more = ends(view).skip(told).count();
+    if more > 0 {
+        out.push_str(&style.dim(&format!("and {more} more ended without a known cause: -o wide\n")));
     }
     if table > 0 && out.len() > table {
         out.insert(table, '\n');

@@ -119,7 +119,7 @@ pub fn verdict_words(report: &Report) -> String {
             match (undone, summary.infos) {
                 (0, _) if !looked => "nothing to check",
                 (0, _) if matches!(&report.view, View::Logs(view) if logs::is_unexplained(view)) => {
-                    "nothing known found"
+                    "no known cause found"
                 }
                 // One proxy, or some logs, and of them only what was asked for.
                 (0, _) if matches!(report.view, View::ProxyConfig(_) | View::Logs(_)) => "nothing wrong found",

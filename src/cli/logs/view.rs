@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::engine::Severity;
 use crate::mesh::log::known::rank;
+use crate::mesh::log::line::sent;
 use crate::mesh::log::{cut, is_over, known, weight};
 use crate::model::log::{ContainerLog, LogEnd, LogGroup};
 use crate::report::logs::OOM_KILLED;
@@ -70,7 +71,12 @@ fn is_unexplained(log: &ContainerLog, end: &LogEnd) -> bool {
 
 fn last_lines(log: &ContainerLog) -> Vec<String> {
     let lines = log.tail.iter().skip(log.tail.len().saturating_sub(LAST_LINES));
-    lines.map(|line| cut(line, LAST_LINE)).collect()
+    // The kubelet's time only stands for one that a line does not have.
+    let bare = |line: &String| {
+        let text = sent(line).text;
+        cut(if sent(text).time.is_some() { text } else { line }, LAST_LINE)
+    };
+    lines.map(bare).collect()
 }
 
 /// A message, with its first and last time and its pods.
