@@ -86,7 +86,13 @@ async fn a_program_that_hangs_is_ended_and_costs_the_limit_at_most() {
                 .limit("3s");
         let ran = place.run(&["precheck", "-o", "json"]).await;
         let pid = std::fs::read_to_string(place.dir.path().join("pid")).unwrap();
-        assert!(!Path::new("/proc").join(pid.trim()).join("exe").exists(), "it is ended");
+        // It has been told to end; a busy machine may take a moment over it.
+        let exe = Path::new("/proc").join(pid.trim()).join("exe");
+        let told = std::time::Instant::now();
+        while exe.exists() {
+            assert!(told.elapsed() < Duration::from_secs(10), "it is ended");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let trouble = program(&ran, "istioctl")["trouble"].to_string();
         assert!(trouble.contains("did not answer within"), "{ran:?}");
         assert_eq!((ran.code, program(&ran, "kubectl")["version"].as_str()), (0, Some("v1.34.2")), "{ran:?}");
