@@ -274,6 +274,9 @@ impl ErrorDocument {
     #[must_use]
     pub fn of_fault(fault: &Fault) -> Self {
         let mut hints = fault.hints.clone();
+        if hints.is_empty() && fault.need.is_some() {
+            hints = vec!["which roles are enough?".to_owned(), "   kubectl asm rbac --for <command>".to_owned()];
+        }
         if hints.is_empty() {
             hints = vec!["does kubectl work from this console?".to_owned(), "   kubectl get namespace".to_owned()];
         }

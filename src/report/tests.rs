@@ -9,7 +9,7 @@ use super::view::{
 };
 use super::{ErrorDocument, Format, Gap, OutcomeRecord, OutcomeStatus, Report, Style, View, render};
 use crate::engine::{Finding, Impact, Remedy, Risk, Severity, Step, Subject};
-use crate::snapshot::{FaultKind, Need, Origin, Scope, SourceId};
+use crate::snapshot::{Fault, FaultKind, Need, Origin, Scope, SourceId};
 
 const PIPE: Style = Style { color: false, unicode: true, width: None };
 const TERMINAL: Style = Style { color: false, unicode: true, width: Some(80) };
@@ -202,6 +202,14 @@ fn json_and_yaml_are_the_same_report() {
     assert!(json.ends_with("}\n"));
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), broken());
     assert_eq!(serde_yaml::from_str::<Report>(&render(&broken(), Format::Yaml, PIPE)).unwrap(), broken());
+}
+
+#[test]
+fn a_right_that_is_missing_leads_to_the_roles() {
+    let need = Need { verb: "get".to_owned(), resource: "pods/portforward".to_owned(), namespace: None };
+    let fault = Fault { need: Some(need), ..Fault::new(FaultKind::Forbidden, "not allowed to get pods/portforward") };
+    let hints = ErrorDocument::of_fault(&fault).hints;
+    assert_eq!(hints, ["which roles are enough?", "   kubectl asm rbac --for <command>"]);
 }
 
 #[test]
