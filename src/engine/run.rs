@@ -84,12 +84,22 @@ fn unavailable(world: &World<'_>, missing: &Missing) -> Status {
             };
             Status::NotChecked(format!("this bundle has no {what}; a new kubectl asm capture has them"))
         }
-        _ => Status::NotChecked(format!("{} could not be read", missing.source.name())),
+        _ => Status::NotChecked(format!("{} could not be read", words(missing.source))),
     }
 }
 
 fn read_in_part(source: SourceId) -> String {
-    format!("{} was read only in part", source.name())
+    format!("{} was read only in part", words(source))
+}
+
+/// What a source is called in a sentence: what no list holds has no name that people know.
+fn words(source: SourceId) -> String {
+    match source {
+        SourceId::Xds => "what istiods say about their proxies".to_owned(),
+        SourceId::IstiodMetrics => "what istiods count".to_owned(),
+        SourceId::Azure => "what Azure says".to_owned(),
+        _ => source.name(),
+    }
 }
 
 fn resource(missing: &Missing) -> &'static str {
