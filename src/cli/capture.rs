@@ -21,7 +21,7 @@ use crate::report::Format;
 use crate::snapshot::{Snapshot, SourceId};
 use crate::sources::{SOURCES, Source};
 
-/// Write a redacted bundle that the judging commands read with --from
+/// Write a redacted bundle that the other commands read with --from
 ///
 /// Gathers what all checks and views need: no Secrets, no logs unless --logs is given, environment values only where a verdict needs them. With
 /// --proxy, of a proxy's configuration what proxy-config shows: names, hosts, paths, addresses and public certificates; no
