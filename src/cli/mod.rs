@@ -71,7 +71,7 @@ enum Command {
 
 /// Print a completion script for a shell
 ///
-/// Example: `source <(kubectl asm completion bash)`
+/// It completes the name kubectl-asm. Example: `source <(kubectl asm completion bash)`
 #[derive(clap::Args, Debug)]
 struct CompletionArgs {
     /// Shell
