@@ -247,12 +247,12 @@ impl ListSink for Nodes {
 
 /// What tells where Azure keeps the cluster. Whoever may not list nodes still has the address of the API server.
 async fn traces(cluster: &Cluster, gathered: &Gathered) -> Traces {
-    const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
     let mut listed = Nodes::default();
     let nodes = match gathered.snapshot.nodes.items() {
         Some(nodes) => nodes,
         None => {
-            let request = ListRequest { api: NODES, namespace: None, labels: None, fields: None, metadata_only: false };
+            let request =
+                ListRequest { api: Api::NODES, namespace: None, labels: None, fields: None, metadata_only: false };
             // A refusal is no gap here: there is another way.
             let _ = cluster.list(&request, &mut listed).await;
             &listed.0

@@ -198,9 +198,8 @@ async fn instead(cluster: &Cluster, target: &PodPort, reply: &mut IstiodReply) -
 }
 
 async fn through_proxy(cluster: &Cluster, target: &PodPort, path: &str) -> Result<Option<Vec<u8>>, Fault> {
-    const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
     let pod = format!("{}:{}", target.pod, target.port);
-    let base = request::object_path(&PODS, Some(&target.namespace), &pod);
+    let base = request::object_path(&Api::PODS, Some(&target.namespace), &pod);
     request::fetch(&cluster.shared, request::Call::get(format!("{base}/proxy{path}"), "*/*", None)).await
 }
 

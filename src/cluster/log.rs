@@ -6,7 +6,6 @@ use super::request::{Call, Incoming, Query, object_path, open};
 use super::{Api, Cluster};
 use crate::snapshot::{Fault, Need};
 
-const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
 /// A log is text; a refusal is JSON.
 const ACCEPT: &str = "application/json, */*";
 
@@ -80,7 +79,7 @@ fn path(request: &LogRequest) -> String {
         Some(LogSince::Time(time)) => query.add("sinceTime", Some(&time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
         None => {}
     }
-    format!("{}/log{}", object_path(&PODS, Some(&request.namespace), &request.pod), query.finish())
+    format!("{}/log{}", object_path(&Api::PODS, Some(&request.namespace), &request.pod), query.finish())
 }
 
 #[cfg(test)]

@@ -126,6 +126,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// Pods.
+    pub const PODS: Self = Self { group: "", version: "v1", resource: "pods" };
+    /// Nodes.
+    pub const NODES: Self = Self { group: "", version: "v1", resource: "nodes" };
+
     /// The resource as RBAC messages write it: `pods`, `deployments.apps`.
     #[must_use]
     pub fn dotted(&self) -> String {

@@ -15,8 +15,6 @@ use super::{Api, Cluster, request};
 use crate::model::trial::Refusal;
 use crate::snapshot::{Fault, FaultKind, Need};
 
-const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
-
 /// How long a test pod may live, whatever becomes of the tool that made it.
 const LONGEST_LIFE: u32 = 900;
 
@@ -164,7 +162,7 @@ impl Cluster {
     /// The API server did not take it, or did not answer.
     pub async fn delete_pod(&self, pod: &TestPod) -> Result<(), Fault> {
         let need = need("delete", &pod.namespace);
-        let path = request::object_path(&PODS, Some(&pod.namespace), &pod.name);
+        let path = request::object_path(&Api::PODS, Some(&pod.namespace), &pod.name);
         let call = request::Call::delete(path, &need);
         let (status, body) = request::answer(&self.shared, call).await?;
         match status {
@@ -179,32 +177,27 @@ impl Cluster {
     /// Any failure but "not found".
     pub async fn test_pod(&self, pod: &TestPod) -> Result<Option<Value>, Fault> {
         let need = need("get", &pod.namespace);
-        let path = request::object_path(&PODS, Some(&pod.namespace), &pod.name);
+        let path = request::object_path(&Api::PODS, Some(&pod.namespace), &pod.name);
         let body = request::fetch(&self.shared, request::Call::get(path, request::ACCEPT_JSON, Some(&need))).await?;
         body.map(|body| serde_json::from_slice(&body).map_err(|_| malformed())).transpose()
     }
 
     async fn post_pod(&self, namespace: &str, body: &Value, query: &str) -> Result<Answer, Fault> {
-        self.post(namespace, body, query, false).await
-    }
-
-    async fn post_again(&self, namespace: &str, body: &Value, query: &str) -> Result<Answer, Fault> {
-        self.post(namespace, body, query, true).await
-    }
-
-    async fn post(&self, namespace: &str, body: &Value, query: &str, is_again: bool) -> Result<Answer, Fault> {
         let need = need("create", namespace);
-        let path = format!("{}{query}", request::collection_path(&PODS, Some(namespace)));
-        let call = request::Call::post(path, body.to_string(), &need);
-        let (status, answer) = request::answer(&self.shared, call).await?;
-        if status == StatusCode::CREATED || status == StatusCode::OK {
-            return serde_json::from_slice(&answer).map(Answer::Made).map_err(|_| malformed());
-        }
-        match refusal(status, &answer) {
-            Refused::ThePod(refusal) => Ok(Answer::Refused(refusal)),
-            Refused::JustNow if !is_again => Box::pin(self.post_again(namespace, body, query)).await,
-            Refused::JustNow | Refused::Nothing => {
-                Err(super::fault::from_status(status, &answer, Some(&need), &self.shared.info))
+        let path = format!("{}{query}", request::collection_path(&Api::PODS, Some(namespace)));
+        let mut is_again = false;
+        loop {
+            let call = request::Call::post(path.clone(), body.to_string(), &need);
+            let (status, answer) = request::answer(&self.shared, call).await?;
+            if status == StatusCode::CREATED || status == StatusCode::OK {
+                return serde_json::from_slice(&answer).map(Answer::Made).map_err(|_| malformed());
+            }
+            match refusal(status, &answer) {
+                Refused::ThePod(refusal) => return Ok(Answer::Refused(refusal)),
+                Refused::JustNow if !is_again => is_again = true,
+                Refused::JustNow | Refused::Nothing => {
+                    return Err(super::fault::from_status(status, &answer, Some(&need), &self.shared.info));
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::cluster::Api;
 
-pub(super) const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
+pub(super) const PODS: Api = Api::PODS;
 pub(super) const POD_PORTS: Api = Api { group: "", version: "v1", resource: "pods/portforward" };
 pub(super) const SERVICES: Api = Api { group: "", version: "v1", resource: "services" };
 pub(super) const CONFIG_MAPS: Api = Api { group: "", version: "v1", resource: "configmaps" };
@@ -17,7 +17,7 @@ pub(super) const CRON_JOBS: Api = Api { group: "batch", version: "v1", resource:
 pub(super) const ENDPOINT_SLICES: Api = Api { group: "discovery.k8s.io", version: "v1", resource: "endpointslices" };
 pub(super) const MUTATING_WEBHOOKS: Api =
     Api { group: "admissionregistration.k8s.io", version: "v1", resource: "mutatingwebhookconfigurations" };
-pub(super) const NODES: Api = Api { group: "", version: "v1", resource: "nodes" };
+pub(super) const NODES: Api = Api::NODES;
 pub(super) const SECRETS: Api = Api { group: "", version: "v1", resource: "secrets" };
 pub(super) const AUTOSCALERS: Api = Api { group: "autoscaling", version: "v2", resource: "horizontalpodautoscalers" };
 pub(super) const DISRUPTION_BUDGETS: Api = Api { group: "policy", version: "v1", resource: "poddisruptionbudgets" };

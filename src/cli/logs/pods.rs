@@ -15,7 +15,6 @@ use crate::report::ErrorDocument;
 use crate::snapshot::{Fault, FaultKind};
 use crate::sources::{INGRESS_NAMESPACE, SYSTEM_NAMESPACE};
 
-const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
 /// Gateways that istiod makes have this label
 /// (<https://istio.io/latest/docs/tasks/traffic-management/ingress/gateway-api/#automated-deployment>).
 const MANAGED: &str = "gateway.networking.k8s.io/gateway-name";
@@ -138,8 +137,13 @@ async fn gateways(cluster: &Cluster, args: &LogsArgs, place: String) -> Result<F
 }
 
 async fn list(cluster: &Cluster, namespace: Option<&str>, labels: Option<String>) -> Result<Vec<Pod>, Fault> {
-    let request =
-        ListRequest { api: PODS, namespace: namespace.map(str::to_owned), labels, fields: None, metadata_only: false };
+    let request = ListRequest {
+        api: Api::PODS,
+        namespace: namespace.map(str::to_owned),
+        labels,
+        fields: None,
+        metadata_only: false,
+    };
     let mut pods = Pods(Vec::new());
     cluster.list(&request, &mut pods).await?;
     Ok(pods.0)

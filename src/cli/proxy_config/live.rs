@@ -21,8 +21,6 @@ use crate::report::ErrorDocument;
 use crate::snapshot::{Fault, FaultKind, Origin, OriginKind, Snapshot};
 use crate::sources::proxy_answers::Lines;
 
-const PODS: Api = Api { group: "", version: "v1", resource: "pods" };
-
 /// What Envoy says when a mask fits nothing (`source/server/admin/config_dump_handler.cc` in envoyproxy/envoy).
 const NOTHING_OF_IT: &str = "could not be successfully applied";
 
@@ -299,7 +297,7 @@ pub(in crate::cli) async fn find(
 }
 
 pub(in crate::cli) async fn pod(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<Pod>, ErrorDocument> {
-    let body = get(cluster, PODS, namespace, name).await?;
+    let body = get(cluster, Api::PODS, namespace, name).await?;
     body.map(|body| decode(&body)).transpose()
 }
 
@@ -367,7 +365,7 @@ async fn of_workload(
     let workload: Workload = decode(&body)?;
     let mut pods = Pods(Vec::new());
     let request = ListRequest {
-        api: PODS,
+        api: Api::PODS,
         namespace: Some(place),
         labels: Some(words(&workload.spec.selector)),
         fields: None,
