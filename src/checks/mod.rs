@@ -2,6 +2,7 @@
 
 mod admission;
 mod azure;
+mod azure_drift;
 mod capacity;
 mod certificates;
 mod cni;
@@ -23,6 +24,7 @@ mod namespaces;
 mod native_sidecars;
 mod neighbours;
 mod network;
+mod patches;
 mod placement;
 mod pod_security;
 mod pod_settings;

@@ -181,3 +181,11 @@ pub fn end_upgrade(verb: &str, text: impl Into<String>) -> Step {
         ["az", "aks", "mesh", "upgrade", verb, "-g", "<resource-group>", "-n", "<cluster>"],
     )
 }
+
+/// A command of `az aks` about this cluster: what names the cluster stands behind the verbs.
+pub fn az(risk: Risk, text: impl Into<String>, command: &[&str]) -> Step {
+    let target = ["-g", "<resource-group>", "-n", "<cluster>"];
+    let split = command.iter().position(|word| word.starts_with('-')).unwrap_or(command.len());
+    let (verb, flags) = command.split_at(split);
+    Step::command(risk, text, ["az", "aks"].iter().chain(verb).chain(&target).chain(flags).copied())
+}
